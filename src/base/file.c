@@ -1,0 +1,229 @@
+/* Files and folders: see file.h. */
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+
+static int read_to_end(int fd, size_t limit, struct buffer *content)
+{
+    for (;;) {
+        uint8_t *end = buffer_reserve(content, 65536);
+        if (!end) {
+            return -ENOMEM;
+        }
+        ssize_t got = read(fd, end, 65536 - 1);
+        if (got == 0) {
+            *end = '\0';
+            return 0;
+        }
+        if (got < 0 && errno != EINTR) {
+            return -errno;
+        }
+        content->length += got > 0 ? (size_t)got : 0;
+        if (content->length > limit) {
+            return -EFBIG;
+        }
+    }
+}
+
+int file_read(const char *path, size_t limit, struct buffer *ret_content, struct error *err)
+{
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return error_set_errno(err, errno, "cannot open %s", path);
+    }
+    CLEANUP_BUFFER struct buffer content = {0};
+    int result = read_to_end(fd, limit, &content);
+    if (result == -EFBIG) {
+        return error_set(err, EFBIG, "%s is larger than %zu bytes", path, limit);
+    }
+    if (result < 0) {
+        return error_set_errno(err, result, "cannot read %s", path);
+    }
+    *ret_content = content;
+    content = (struct buffer){0};
+    return 0;
+}
+
+static int write_all(int fd, const char *bytes, size_t length)
+{
+    while (length > 0) {
+        ssize_t written = write(fd, bytes, length);
+        if (written < 0 && errno != EINTR) {
+            return -errno;
+        }
+        if (written > 0) {
+            bytes += written;
+            length -= (size_t)written;
+        }
+    }
+    return 0;
+}
+
+static int sync_folder_of(const char *path)
+{
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof(folder), "%s", path);
+    char *slash = strrchr(folder, '/');
+    if (slash) {
+        slash[slash == folder ? 1 : 0] = '\0';
+    }
+    CLEANUP_CLOSE int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) < 0) {
+        return -errno;
+    }
+    return 0;
+}
+
+static int write_and_sync(const char *path, const void *bytes, size_t length, mode_t mode)
+{
+    CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+    if (fd < 0) {
+        return -errno;
+    }
+    int result = write_all(fd, bytes, length);
+    if (result == 0 && fsync(fd) < 0) {
+        result = -errno;
+    }
+    return result;
+}
+
+int file_write_atomic(const char *path, const void *bytes, size_t length, mode_t mode,
+                      struct error *err)
+{
+    CLEANUP_FREE char *temporary = file_path("%s.%d.new", path, (int)gettid());
+    if (!temporary) {
+        return error_set_errno(err, ENOMEM, "cannot write %s", path);
+    }
+    int result = write_and_sync(temporary, bytes, length, mode);
+    if (result == 0 && rename(temporary, path) < 0) {
+        result = -errno;
+    }
+    if (result < 0) {
+        unlink(temporary);
+        return error_set_errno(err, result, "cannot write %s", path);
+    }
+    result = sync_folder_of(path);
+    return result < 0 ? error_set_errno(err, result, "cannot sync the folder of %s", path) : 0;
+}
+
+int file_make_folders(const char *path, mode_t mode, struct error *err)
+{
+    CLEANUP_FREE char *partial = strdup(path);
+    if (!partial) {
+        return error_set_errno(err, ENOMEM, "cannot create %s", path);
+    }
+    for (char *slash = partial + 1;; slash++) {
+        if (*slash != '/' && *slash != '\0') {
+            continue;
+        }
+        char kept = *slash;
+        *slash = '\0';
+        if (mkdir(partial, mode) < 0 && errno != EEXIST) {
+            return error_set_errno(err, errno, "cannot create the folder %s", partial);
+        }
+        if (kept == '\0') {
+            return 0;
+        }
+        *slash = kept;
+    }
+}
+
+static int remove_below(int parent, const char *name);
+
+static int remove_content(int folder)
+{
+    CLEANUP_DIRECTORY DIR *directory = fdopendir(dup(folder));
+    if (!directory) {
+        return -errno;
+    }
+    struct dirent *entry;
+    while ((entry = readdir(directory))) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
+            continue;
+        }
+        int result = remove_below(folder, entry->d_name);
+        if (result < 0) {
+            return result;
+        }
+    }
+    return 0;
+}
+
+static int remove_below(int parent, const char *name)
+{
+    if (unlinkat(parent, name, 0) == 0 || errno == ENOENT) {
+        return 0;
+    }
+    if (errno != EISDIR && errno != EPERM) {
+        return -errno;
+    }
+    CLEANUP_CLOSE int folder =
+        openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (folder < 0) {
+        return errno == ENOENT ? 0 : -errno;
+    }
+    int result = remove_content(folder);
+    if (result == 0 && unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT) {
+        result = -errno;
+    }
+    return result;
+}
+
+int file_remove_tree(const char *path, struct error *err)
+{
+    int result = remove_below(AT_FDCWD, path);
+    return result < 0 ? error_set_errno(err, result, "cannot remove %s", path) : 0;
+}
+
+int file_open_beneath(const char *root, const char *relative, int flags, mode_t mode,
+                      struct error *err)
+{
+    CLEANUP_CLOSE int folder = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) {
+        return error_set_errno(err, errno, "cannot open the folder %s", root);
+    }
+    struct open_how how = {
+        .flags = (__u64)(flags | O_CLOEXEC),
+        .mode = (flags & O_CREAT) ? mode : 0,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+    };
+    int fd = (int)syscall(SYS_openat2, folder, relative, &how, sizeof(how));
+    if (fd >= 0) {
+        return fd;
+    }
+    if (errno == EXDEV || errno == ELOOP) {
+        return error_set(err, errno, "%s leaves the folder %s or passes through a link", relative,
+                         root);
+    }
+    return error_set_errno(err, errno, "cannot open %s in %s", relative, root);
+}
+
+bool file_name_is_safe(const char *name)
+{
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    size_t length = strlen(name);
+    return length >= 1 && length <= 63 && name[0] != '.' && name[0] != '-' &&
+           strspn(name, allowed) == length;
+}
+
+char *file_path(const char *format, ...)
+{
+    char *path = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vasprintf(&path, format, arguments);
+    va_end(arguments);
+    return length < 0 ? NULL : path;
+}

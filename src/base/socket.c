@@ -1,0 +1,272 @@
+/* Sockets: see socket.h. */
+#include "base/socket.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+
+#define FDS_PER_MESSAGE 16
+
+static int unix_address(const char *path, struct sockaddr_un *ret_address, struct error *err)
+{
+    *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(ret_address->sun_path)) {
+        return error_set(err, ENAMETOOLONG, "the socket path %s is longer than %zu characters",
+                         path, sizeof(ret_address->sun_path) - 1);
+    }
+    strcpy(ret_address->sun_path, path);
+    return 0;
+}
+
+int socket_listen_unix(const char *path, mode_t mode, struct error *err)
+{
+    struct sockaddr_un address;
+    int result = unix_address(path, &address, err);
+    if (result < 0) {
+        return result;
+    }
+    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return error_set_errno(err, errno, "cannot make a UNIX socket");
+    }
+    unlink(path);
+    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(path, mode) < 0 ||
+        listen(fd, 64) < 0) {
+        return error_set_errno(err, errno, "cannot listen on %s", path);
+    }
+    return steal_fd(&fd);
+}
+
+int socket_connect_unix(const char *path, struct error *err)
+{
+    struct sockaddr_un address;
+    int result = unix_address(path, &address, err);
+    if (result < 0) {
+        return result;
+    }
+    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return error_set_errno(err, errno, "cannot make a UNIX socket");
+    }
+    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+        return error_set_errno(err, errno, "cannot connect to %s", path);
+    }
+    return steal_fd(&fd);
+}
+
+static int tcp_address(const char *text, uint16_t port, struct sockaddr_storage *ret_address,
+                       socklen_t *ret_length, struct error *err)
+{
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    *ret_address = (struct sockaddr_storage){0};
+    if (inet_pton(AF_INET, text, &v4.sin_addr) == 1) {
+        memcpy(ret_address, &v4, sizeof(v4));
+        *ret_length = sizeof(v4);
+        return 0;
+    }
+    if (inet_pton(AF_INET6, text, &v6.sin6_addr) == 1) {
+        memcpy(ret_address, &v6, sizeof(v6));
+        *ret_length = sizeof(v6);
+        return 0;
+    }
+    return error_set(err, EINVAL, "\"%s\" is not a numeric IPv4 or IPv6 address", text);
+}
+
+static uint16_t port_of(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t length = sizeof(address);
+    if (getsockname(fd, (struct sockaddr *)&address, &length) < 0) {
+        return 0;
+    }
+    return ntohs(address.ss_family == AF_INET ? ((struct sockaddr_in *)&address)->sin_port
+                                              : ((struct sockaddr_in6 *)&address)->sin6_port);
+}
+
+int socket_listen_tcp(const char *text, uint16_t port, uint16_t *ret_port, struct error *err)
+{
+    struct sockaddr_storage address;
+    socklen_t length;
+    int result = tcp_address(text, port, &address, &length, err);
+    if (result < 0) {
+        return result;
+    }
+    CLEANUP_CLOSE int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return error_set_errno(err, errno, "cannot make a TCP socket");
+    }
+    int on = 1;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(fd, (struct sockaddr *)&address, length) < 0 || listen(fd, 64) < 0) {
+        return error_set_errno(err, errno, "cannot listen on %s port %u", text, port);
+    }
+    if (ret_port) {
+        *ret_port = port_of(fd);
+    }
+    return steal_fd(&fd);
+}
+
+static int wait_for(int fd, short events, uint64_t timeout_ns)
+{
+    uint64_t deadline = clock_monotonic_ns() + timeout_ns;
+    for (;;) {
+        uint64_t now = clock_monotonic_ns();
+        uint64_t left = deadline > now ? deadline - now : 0;
+        uint64_t milliseconds =
+            (left + NANOSECONDS_PER_MILLISECOND - 1) / NANOSECONDS_PER_MILLISECOND;
+        struct pollfd poller = {.fd = fd, .events = events};
+        int ready = poll(&poller, 1, milliseconds > 1000000 ? 1000000 : (int)milliseconds);
+        if (ready > 0) {
+            return 1;
+        }
+        if (ready < 0 && errno != EINTR) {
+            return -errno;
+        }
+        if (left == 0) {
+            return 0;
+        }
+    }
+}
+
+int socket_wait_readable(int fd, uint64_t timeout_ns)
+{
+    return wait_for(fd, POLLIN, timeout_ns);
+}
+
+/* Waits for a non-blocking connect to end; 0 or the reason it failed. */
+static int finish_connect(int fd, uint64_t timeout_ns)
+{
+    int ready = wait_for(fd, POLLOUT, timeout_ns);
+    if (ready <= 0) {
+        return ready < 0 ? ready : -ETIMEDOUT;
+    }
+    int reason = 0;
+    socklen_t length = sizeof(reason);
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &reason, &length);
+    return -reason;
+}
+
+int socket_connect_tcp(const char *text, uint16_t port, uint64_t timeout_ns, struct error *err)
+{
+    struct sockaddr_storage address;
+    socklen_t length;
+    int result = tcp_address(text, port, &address, &length, err);
+    if (result < 0) {
+        return result;
+    }
+    CLEANUP_CLOSE int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return error_set_errno(err, errno, "cannot make a TCP socket");
+    }
+    if (connect(fd, (struct sockaddr *)&address, length) < 0) {
+        result = errno == EINPROGRESS ? finish_connect(fd, timeout_ns) : -errno;
+    }
+    if (result < 0) {
+        return error_set_errno(err, result, "cannot connect to %s port %u", text, port);
+    }
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    return steal_fd(&fd);
+}
+
+int socket_accept(int listener, uint64_t timeout_ns, struct error *err)
+{
+    int ready = wait_for(listener, POLLIN, timeout_ns);
+    if (ready <= 0) {
+        return error_set_errno(err, ready < 0 ? ready : ETIMEDOUT, "nobody connected");
+    }
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    if (fd < 0) {
+        return error_set_errno(err, errno, "cannot accept a connection");
+    }
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    return fd;
+}
+
+int socket_send_fds(int socket, const void *bytes, size_t length, const int *fds, size_t count)
+{
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int) * FDS_PER_MESSAGE)];
+    } control = {0};
+    if (count > FDS_PER_MESSAGE || length == 0) {
+        return -EINVAL;
+    }
+    struct iovec vector = {(void *)bytes, length};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+    if (count > 0) {
+        message.msg_control = control.space;
+        message.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int) * count);
+        memcpy(CMSG_DATA(header), fds, sizeof(int) * count);
+    }
+    ssize_t sent;
+    do {
+        sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0) {
+        return -errno;
+    }
+    return (size_t)sent == length ? 0 : -EMSGSIZE;
+}
+
+static void take_fds(struct cmsghdr *header, int *fds, size_t capacity, size_t *count)
+{
+    size_t received = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < received; i++) {
+        int fd;
+        memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+        if (*count < capacity) {
+            fds[(*count)++] = fd;
+        } else {
+            close(fd);
+        }
+    }
+}
+
+ssize_t socket_receive_fds(int socket, void *bytes, size_t length, int *ret_fds, size_t capacity,
+                           size_t *ret_count)
+{
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int) * FDS_PER_MESSAGE)];
+    } control = {0};
+    struct iovec vector = {bytes, length};
+    struct msghdr message = {.msg_iov = &vector,
+                             .msg_iovlen = 1,
+                             .msg_control = control.space,
+                             .msg_controllen = sizeof(control.space)};
+    ssize_t got;
+    do {
+        got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0) {
+        return -errno;
+    }
+    *ret_count = 0;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header;
+         header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+            take_fds(header, ret_fds, capacity, ret_count);
+        }
+    }
+    return got;
+}
