@@ -1,0 +1,37 @@
+/*
+ * The way to the other side: an ordered, reliable stream of bytes, seen through a vtable so that
+ * the simulator can lose, delay and cut it. Blocking; a call that is told to stop (cancelled, time
+ * limit) returns -ECANCELED or -ETIMEDOUT. After any failure the channel is dead.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/error.h"
+
+struct engine_channel_operations {
+    /* Sends all bytes of `count` pieces. With `more`, more follows at once and may be held back for
+     * it. */
+    int (*send)(void *channel, const struct iovec *pieces, int count, bool more, struct error *err);
+
+    /* Sends `length` bytes of a file without copying them through this process. */
+    int (*send_file)(void *channel, int fd, uint64_t offset, uint64_t length, bool more,
+                     struct error *err);
+
+    /* Receives exactly all bytes of `count` pieces. -ECONNRESET when the stream ends before. */
+    int (*receive)(void *channel, const struct iovec *pieces, int count, struct error *err);
+
+    /* Waits until something can be received: 1, or 0 after timeout_ns. */
+    int (*wait_readable)(void *channel, uint64_t timeout_ns, struct error *err);
+
+    /* Bytes accepted by send() that the other side has not taken yet, as far as known. */
+    uint64_t (*queued)(void *channel);
+};
+
+struct engine_channel {
+    const struct engine_channel_operations *operations;
+    void *channel;
+};

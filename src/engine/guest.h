@@ -1,0 +1,80 @@
+/*
+ * How the engine sees the machine that it moves: one vtable a side. It knows nothing of QEMU.
+ *
+ * Guest memory is one run of bytes, [0, memory_size), in 4 KiB pages; offsets are offsets into the
+ * RAM file. All calls are made from the engine's one thread. The habit of a core that sees the
+ * world through a vtable is canonical/raft's (include/raft.h, struct raft_io).
+ */
+#pragma once
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "engine/page_set.h"
+
+#define ENGINE_PAGE_SIZE 4096u
+
+/* Takes a piece of the device state; returns 0 or a negative errno that ends the saving. */
+typedef int engine_emit_function(void *context, const void *bytes, size_t length,
+                                 struct error *err);
+
+struct engine_source_guest_operations {
+    /* Begins tracking: from now on every page written is reported by a later collect_dirty(). */
+    int (*start_tracking)(void *guest, struct error *err);
+
+    /* Adds to `pages` all pages that exist (hold or may hold anything but zeroes). */
+    int (*collect_populated)(void *guest, struct page_set *pages, struct error *err);
+
+    /* Adds to `dirty` the pages written since the last call, and to `dropped` those that became
+     * holes (their content is zeroes now). A page is protected again before its content is read. */
+    int (*collect_dirty)(void *guest, struct page_set *dirty, struct page_set *dropped,
+                         struct error *err);
+
+    /* Ends tracking; the guest runs on at full speed. Called once for each start, whatever
+     * happened. */
+    void (*stop_tracking)(void *guest);
+
+    /* Stops the vCPUs. Device state that comes before the stop (ROMs, video memory) is emitted on
+     * the way, while the guest still runs; on return no vCPU runs and guest memory no longer
+     * changes, except by finish_state(). */
+    int (*stop)(void *guest, engine_emit_function *emit, void *context, struct error *err);
+
+    /* Flushes and releases the disks and emits the rest of the device state, to its end. May dirty
+     * guest memory (a device may complete requests): what it wrote is collected and sent after it.
+     */
+    int (*finish_state)(void *guest, engine_emit_function *emit, void *context, struct error *err);
+
+    /* Undoes stop() and finish_state(), whichever of them were begun: disks taken back, vCPUs
+     * running. Only called while this side owns the VM. */
+    int (*resume)(void *guest, struct error *err);
+};
+
+struct engine_source_guest {
+    const struct engine_source_guest_operations *operations;
+    void *guest;
+    uint64_t memory_size; /* bytes, a multiple of ENGINE_PAGE_SIZE */
+    const uint8_t
+        *memory;   /* readable mapping of the RAM file; reading a hole here may allocate it */
+    int memory_fd; /* the RAM file, for sendfile(2) and pread(2) */
+};
+
+struct engine_destination_guest_operations {
+    /* Takes the next piece of the device state, in order. */
+    int (*load_state)(void *guest, const void *bytes, size_t length, struct error *err);
+
+    /* The device state is complete: returns when it is loaded and the guest could run at once. */
+    int (*finish_load)(void *guest, struct error *err);
+
+    /* Runs the guest: disks taken, network up and announced, vCPUs running. Only called while this
+     * side owns the VM. */
+    int (*run)(void *guest, struct error *err);
+};
+
+struct engine_destination_guest {
+    const struct engine_destination_guest_operations *operations;
+    void *guest;
+    uint64_t memory_size;
+    uint8_t *memory; /* writable shared mapping of the RAM file, all holes at first */
+    int memory_fd;   /* the RAM file, for fallocate(2) */
+};

@@ -1,0 +1,46 @@
+/*
+ * The source side of a move: rounds, the decision, the switchover.
+ *
+ * States (one transition function, asserted): CONNECT -> PRECOPY -> STOPPING -> LAST_PASS -> SAVING
+ * -> AWAIT_READY -> COMMITTING -> AWAIT_RUNNING -> DONE; from any up to AWAIT_READY -> ABORTED
+ * (guest resumed, running here); from COMMITTING either way, by verdict only.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "engine/channel.h"
+#include "engine/guest.h"
+#include "engine/world.h"
+
+/* The secret of one move, by which its two sides know each other. */
+#define ENGINE_TOKEN_SIZE 32
+
+struct engine_source_options {
+    uint8_t token[ENGINE_TOKEN_SIZE];
+    char move_id[37];            /* UUID, for logs and for the handshake */
+    uint64_t blackout_target_ns; /* switch over when the prediction is at or below it */
+    uint64_t timeout_ns;         /* give up when not switched over by then; 0: never */
+    uint64_t bandwidth_limit;    /* bytes a second; 0: none */
+    uint64_t device_state_ns;    /* what saving and loading device state is expected to take */
+};
+
+/* How a move ended, for whoever must act on it. */
+enum engine_outcome {
+    ENGINE_OUTCOME_MOVED,   /* runs at the destination (owner: destination) */
+    ENGINE_OUTCOME_STAYED,  /* runs at the source, untouched (owner: source); err says why */
+    ENGINE_OUTCOME_STRANDED /* owner: source, but its guest could not be resumed; err says why */
+};
+
+/*
+ * Runs a move to its end. Always returns with a decided owner. `ret_statistics` is filled in every
+ * case. When err->code is ECANCELED the operator gave up. A guest that STAYED runs as before, with
+ * no tracking.
+ */
+enum engine_outcome engine_source_run(const struct engine_source_options *options,
+                                      const struct engine_source_guest *guest,
+                                      const struct engine_channel *channel,
+                                      const struct engine_clock *clock,
+                                      const struct engine_ownership *ownership,
+                                      const struct engine_observer *observer,
+                                      struct engine_statistics *ret_statistics, struct error *err);
