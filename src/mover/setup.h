@@ -1,0 +1,60 @@
+/*
+ * What a mover is told when it starts: one JSON document on descriptor MOVER_SETUP_FD, which names
+ * the other descriptors by number. The agent opens everything; the mover opens nothing, and runs as
+ * its own user without capabilities. Secrets are in the document, never on the command line.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/process.h"
+#include "engine/source.h"
+
+#define MOVER_SETUP_FD 3   /* readable: the setup document */
+#define MOVER_CONTROL_FD 4 /* listening UNIX socket: agents connect here, see control.h */
+#define MOVER_NICS_MOST 16
+
+enum mover_role { MOVER_ROLE_SOURCE, MOVER_ROLE_DESTINATION };
+
+struct mover_nic {
+    int tap_fd;
+    char mac[18];
+};
+
+struct mover_setup {
+    enum mover_role role;
+    char move_id[37];
+    char vm_name[64];
+    uint8_t token[ENGINE_TOKEN_SIZE];
+    uint64_t memory_size;
+    int memory_fd; /* RAM file: read-only at the source, writable at the destination */
+    int qmp_fd;    /* a negotiated monitor of the VM's QEMU, the mover's alone */
+    struct mover_nic nics[MOVER_NICS_MOST];
+    size_t nic_count;
+
+    /* source only */
+    int userfaultfd;
+    int pagemap_fd;
+    uint64_t memory_address;
+    char connect_address[64]; /* the destination mover's, numeric, on the migration network */
+    uint16_t connect_port;
+    struct engine_source_options options;
+
+    /* destination only */
+    int listen_fd; /* listening TCP socket on the migration network; takes one peer, the one with
+                      the token */
+    uint64_t silence_limit_ns;
+};
+
+/* In the agent: starts a mover as `uid`, with duplicates of the descriptors named in `setup`, its
+ * control socket at `control_path`, and its log at `log_path`. The descriptors stay the caller's.
+ */
+int mover_start(const struct mover_setup *setup, const char *program, const char *control_path,
+                const char *log_path, uid_t uid, struct process_identity *ret_process,
+                struct error *err);
+
+/* In the mover: reads and checks the document. */
+int mover_setup_read(int fd, struct mover_setup *ret_setup, struct error *err);
