@@ -1,0 +1,191 @@
+/* See guest.h. One request, one answer, over a socket pair; the child does nothing in between. */
+#include "guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "support.h"
+
+enum guest_operation {
+    GUEST_WRITE,
+    GUEST_TOUCH,
+    GUEST_READ,
+    GUEST_PREADV,
+    GUEST_ADVISE,
+};
+
+struct guest_request {
+    enum guest_operation operation;
+    int argument; /* a descriptor or an advice */
+    size_t offset;
+    size_t length;
+    size_t stride;
+};
+
+struct guest_hello {
+    uint64_t address;
+    int userfaultfd;
+};
+
+static volatile uint8_t touched;
+
+/* Maps RAM on a 2 MiB boundary, as QEMU does, so that huge pages are possible. */
+static uint8_t *map_ram(int ram, size_t size)
+{
+    size_t reserved = size + PLATFORM_HUGE_PAGE;
+    uint8_t *area = mmap(NULL, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint64_t aligned;
+
+    if (area == MAP_FAILED)
+        return NULL;
+    aligned = ((uint64_t)area + PLATFORM_HUGE_PAGE - 1) & ~(PLATFORM_HUGE_PAGE - 1);
+    area = mmap((void *)aligned, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, ram, 0);
+    return area == MAP_FAILED ? NULL : area;
+}
+
+static long write_pages(uint8_t *memory, const struct guest_request *request)
+{
+    for (size_t i = 0; i < request->length; i++)
+        memory[request->offset + i * request->stride]++;
+    return 0;
+}
+
+static long touch_pages(const uint8_t *memory, const struct guest_request *request)
+{
+    for (size_t i = 0; i < request->length; i++)
+        touched = memory[request->offset + i * request->stride];
+    return 0;
+}
+
+static long preadv_pages(uint8_t *memory, const struct guest_request *request)
+{
+    size_t half = request->length / 2;
+    struct iovec parts[] = {
+        {.iov_base = memory + request->offset, .iov_len = half},
+        {.iov_base = memory + request->offset + half + PLATFORM_PAGE, .iov_len = half},
+    };
+
+    return preadv(request->argument, parts, 2, 0);
+}
+
+static long serve(uint8_t *memory, const struct guest_request *request)
+{
+    uint8_t *at = memory + request->offset;
+    long result = -1;
+
+    switch (request->operation) {
+    case GUEST_WRITE:
+        return write_pages(memory, request);
+    case GUEST_TOUCH:
+        return touch_pages(memory, request);
+    case GUEST_READ:
+        result = read(request->argument, at, request->length);
+        break;
+    case GUEST_PREADV:
+        result = preadv_pages(memory, request);
+        break;
+    case GUEST_ADVISE:
+        result = madvise(at, request->length, request->argument);
+        break;
+    }
+    return result < 0 ? -errno : result;
+}
+
+static void guest_main(int channel, int ram, size_t size)
+{
+    uint8_t *memory = map_ram(ram, size);
+    struct guest_hello hello = {.address = (uint64_t)memory};
+    struct guest_request request;
+
+    hello.userfaultfd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+    if (hello.userfaultfd < 0)
+        hello.userfaultfd = -errno;
+    if (!memory || write(channel, &hello, sizeof(hello)) != sizeof(hello))
+        _exit(1);
+    while (read(channel, &request, sizeof(request)) == sizeof(request)) {
+        long result = serve(memory, &request);
+
+        if (write(channel, &result, sizeof(result)) != sizeof(result))
+            break;
+    }
+    _exit(0);
+}
+
+void guest_start(struct guest *guest, int ram, size_t size)
+{
+    struct guest_hello hello;
+    int ends[2];
+
+    *guest = (struct guest){.ram = ram, .size = size};
+    platform_must(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
+    guest->pid = platform_fork();
+    platform_must(guest->pid >= 0, "fork");
+    if (guest->pid == 0)
+        guest_main(ends[1], ram, size);
+    close(ends[1]);
+    guest->channel = ends[0];
+    platform_must(read(guest->channel, &hello, sizeof(hello)) == sizeof(hello), "guest's hello");
+    guest->address = hello.address;
+    guest->userfaultfd = hello.userfaultfd;
+}
+
+void guest_stop(struct guest *guest)
+{
+    if (guest->pid <= 0)
+        return;
+    platform_reap(guest->pid);
+    close(guest->channel);
+    guest->pid = 0;
+}
+
+static long call(struct guest *guest, struct guest_request request)
+{
+    long result;
+
+    platform_must(write(guest->channel, &request, sizeof(request)) == sizeof(request), "request");
+    platform_must(read(guest->channel, &result, sizeof(result)) == sizeof(result), "answer");
+    return result;
+}
+
+void guest_write(struct guest *guest, size_t first, size_t count, size_t stride)
+{
+    call(guest, (struct guest_request){.operation = GUEST_WRITE,
+                                       .offset = first * PLATFORM_PAGE,
+                                       .length = count,
+                                       .stride = stride * PLATFORM_PAGE});
+}
+
+void guest_touch(struct guest *guest, size_t first, size_t count, size_t stride)
+{
+    call(guest, (struct guest_request){.operation = GUEST_TOUCH,
+                                       .offset = first * PLATFORM_PAGE,
+                                       .length = count,
+                                       .stride = stride * PLATFORM_PAGE});
+}
+
+long guest_read(struct guest *guest, int fd, size_t offset, size_t length)
+{
+    return call(guest,
+                (struct guest_request){
+                    .operation = GUEST_READ, .argument = fd, .offset = offset, .length = length});
+}
+
+long guest_preadv(struct guest *guest, int fd, size_t offset, size_t length)
+{
+    return call(guest,
+                (struct guest_request){
+                    .operation = GUEST_PREADV, .argument = fd, .offset = offset, .length = length});
+}
+
+long guest_advise(struct guest *guest, int advice, size_t first, size_t count)
+{
+    return call(guest, (struct guest_request){.operation = GUEST_ADVISE,
+                                              .argument = advice,
+                                              .offset = first * PLATFORM_PAGE,
+                                              .length = count * PLATFORM_PAGE});
+}
