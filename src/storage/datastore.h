@@ -1,0 +1,36 @@
+/*
+ * Datastores: folders, local or shared, that hold VM folders. A datastore is known by the UUID in
+ * its drover-datastore.json, not by where a host mounts it: that is how two hosts know that they
+ * see the same one.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/uuid.h"
+#include "storage/vm_config.h"
+
+struct datastore {
+    char name[VM_NAME_SIZE];
+    char uuid[UUID_TEXT_SIZE];
+    char path[256];
+};
+
+/* Opens the datastore at an absolute path; a folder that is none yet becomes one (its marker is
+ * created exclusively, so that two hosts agree). */
+int datastore_open(const char *name, const char *path, struct datastore *ret_datastore,
+                   struct error *err);
+
+/* Bytes in all and free. */
+int datastore_space(const struct datastore *datastore, uint64_t *ret_total, uint64_t *ret_free,
+                    struct error *err);
+
+/* Calls `visit` for each folder that holds a vm.json; a folder whose file is bad is visited with
+ * config NULL and the reason. A negative result of visit ends the walk and is returned. */
+typedef int datastore_visit_function(void *context, const char *folder,
+                                     const struct vm_config *config, const struct error *reason);
+int datastore_each_vm(const struct datastore *datastore, datastore_visit_function *visit,
+                      void *context, struct error *err);
