@@ -1,0 +1,56 @@
+# The front door. Meson does the building; this names what people do.
+# A fresh Debian 12 machine, as root, needs `make demo` or `make test` and nothing else.
+
+BUILD ?= build
+export DROVER_BUILD := $(abspath $(BUILD))
+
+.PHONY: help packages build guest demo test check-style lab soak bench-native fuzz install clean
+
+help:
+	@echo "make demo         install what is needed, build, move a real guest around a lab, show the result"
+	@echo "make test         the whole test suite: style, unit, simulator, platform, real guests in a lab"
+	@echo "make build        build into $(BUILD)/"
+	@echo "make lab          bring up a lab of three hosts to play with (drover lab down ends it)"
+	@echo "make soak         200 moves in a row under load; the result goes to docs/benchmarks/"
+	@echo "make bench-native total time beside QEMU's own multifd migration, same guest, same run"
+	@echo "make check-style  formatting, includes, sizes and clang-tidy only"
+	@echo "make install      install into PREFIX (default /usr/local)"
+	@echo "make clean        remove $(BUILD)/"
+
+packages:
+	@tools/install-packages
+
+$(BUILD)/build.ninja: | packages
+	@meson setup $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+	@rm -f $(BUILD).log
+
+build: packages $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet
+
+guest: packages
+	@guest/build-guest $(BUILD)/guest
+
+demo: build guest
+	@/usr/bin/python3 -B demo/demo.py
+
+test: build guest
+	@/usr/bin/python3 -B tools/run-tests
+
+check-style: build
+	@tools/check-style
+
+lab: build guest
+	@$(BUILD)/src/cli/drover lab up --hosts 3
+	@echo "Next: $(BUILD)/src/cli/drover lab status; docs/user-guide.md goes on from here."
+
+soak: build guest
+	@/usr/bin/python3 -B demo/soak.py $(SOAK)
+
+bench-native: build guest
+	@/usr/bin/python3 -B bench/native.py $(BENCH)
+
+install: build
+	@meson install -C $(BUILD)
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
