@@ -199,7 +199,7 @@ static bool consume_records(struct server *server, struct endpoint *connection)
     return true;
 }
 
-/* Returns false when the client is done, or sends a line without end. */
+/* Returns false when the client sends a line without end. */
 static bool consume_lines(struct server *server, struct endpoint *connection)
 {
     char answer[REPORT_BYTES];
@@ -215,8 +215,11 @@ static bool consume_lines(struct server *server, struct endpoint *connection)
         enum report_outcome outcome =
             report_command(server->counters, line, &connection->wait, answer);
         drop_input(connection, (size_t)(end - line) + 1);
-        if (outcome == REPORT_QUIT)
-            return false;
+        if (outcome == REPORT_QUIT) {
+            connection->closing = true;
+            connection->input_length = 0;
+            return true;
+        }
         if (outcome == REPORT_ANSWERED)
             append_output(connection, answer, strlen(answer));
         connection->pending = outcome == REPORT_PENDING;
