@@ -1,16 +1,9 @@
 /* A disk set, on a file, counts each fault in its blocks once; a second writer shows. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants the four above first. */
-#include <cmocka.h>
+#include "../test.h"
 
 #include "disk_set.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 enum { BLOCKS = 150 };

@@ -1,10 +1,5 @@
 /* An echo record survives the journey, and any change to what the client sent shows. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants the four above first. */
-#include <cmocka.h>
+#include "../test.h"
 
 #include "echo_record.h"
 

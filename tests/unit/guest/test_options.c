@@ -1,10 +1,5 @@
 /* Arguments are found by their whole name; amounts are read whole or refused. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants the four above first. */
-#include <cmocka.h>
+#include "../test.h"
 
 #include "options.h"
 

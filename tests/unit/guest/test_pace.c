@@ -1,10 +1,5 @@
 /* Work comes due at the given rate, in time and without bursts. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants the four above first. */
-#include <cmocka.h>
+#include "../test.h"
 
 #include "options.h"
 #include "pace.h"

@@ -1,14 +1,7 @@
 /* Every way in which a page can be wrong is told from a right one, byte by byte, for every fill. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants the four above first. */
-#include <cmocka.h>
+#include "../test.h"
 
 #include "page_stamp.h"
-
-#include <string.h>
 
 static const enum page_fill fills[] = {PAGE_FILL_RANDOM, PAGE_FILL_TEXT, PAGE_FILL_ZERO};
 static const struct page_stamp stamp = {.owner = 7, .index = 42, .generation = 5};

@@ -1,15 +1,9 @@
 /* A working set counts each fault in its pages once, and each kind of it. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* cmocka wants the four above first. */
-#include <cmocka.h>
+#include "../test.h"
 
 #include "working_set.h"
 
 #include <errno.h>
-#include <string.h>
 
 enum { PAGES = 16 };
 
