@@ -14,9 +14,7 @@
 
 #include "base/error.h"
 #include "base/process.h"
-
-/* The userfaultfd that the preload library makes is always this descriptor in QEMU. */
-#define QEMU_USERFAULTFD 900
+#include "vmm/qemu/preload.h" /* QEMU_USERFAULTFD */
 
 enum qemu_accelerator { QEMU_ACCELERATOR_TCG, QEMU_ACCELERATOR_KVM };
 

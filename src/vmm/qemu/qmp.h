@@ -8,12 +8,17 @@
 #include <stdint.h>
 
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/error.h"
+
+/* For commands that QEMU answers at once: it hangs when it takes longer. */
+#define QMP_TIMEOUT_NS (10 * NANOSECONDS_PER_SECOND)
 
 struct qmp {
     int fd; /* owned */
     struct buffer input;
-    json_t *events; /* array of events not yet asked for; owned */
+    json_t *events;  /* array of events not yet asked for; owned */
+    int64_t last_id; /* of the latest command: tells its reply from an earlier one's */
 };
 
 /* Connects to a monitor's UNIX socket and negotiates; or takes a connected socket that was
@@ -33,8 +38,18 @@ int qmp_execute(struct qmp *qmp, const char *command, json_t *arguments, uint64_
 int qmp_execute_with_fd(struct qmp *qmp, const char *command, json_t *arguments, int fd,
                         uint64_t timeout_ns, json_t **ret_value, struct error *err);
 
+/* Sends a command and does not wait: its reply, {"return": ...} or {"error": ...}, comes out of
+ * qmp_next_event() among the events. For who must attend to something else meanwhile. */
+int qmp_send(struct qmp *qmp, const char *command, json_t *arguments, struct error *err);
+
 /* Takes the oldest event, waiting for one at most timeout_ns: 1 and a new reference, 0 none came,
  * negative when the monitor is gone. */
 int qmp_next_event(struct qmp *qmp, uint64_t timeout_ns, json_t **ret_event, struct error *err);
+
+/* Drops the events that nobody asked for yet, those still in the socket included. */
+int qmp_discard_events(struct qmp *qmp, struct error *err);
+
+/* Fills err with QEMU's words in a reply {"error": {...}} to `command`. Returns -err->code. */
+int qmp_reply_error(const json_t *reply, const char *command, struct error *err);
 
 #define CLEANUP_QMP __attribute__((cleanup(qmp_done)))

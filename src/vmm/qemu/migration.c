@@ -1,0 +1,246 @@
+/* QEMU's migration, over QMP: see migration.h. */
+#include "vmm/qemu/migration.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/json.h"
+
+#define STREAM_NAME "drover-state" /* of the descriptor, inside QEMU */
+#define UNDO_TIMEOUT_NS (10 * NANOSECONDS_PER_SECOND)
+#define LOAD_TIMEOUT_NS (30 * NANOSECONDS_PER_SECOND)
+#define RETRY_NS (1 * NANOSECONDS_PER_MILLISECOND)
+
+/* While the guest runs, QEMU repeats video memory until what is left takes this long; hurry() ends
+ * that. */
+#define LEFTOVER_MS 2
+#define LEFTOVER_HURRIED_MS 2000
+#define BANDWIDTH ((json_int_t)1 << 40) /* no limit of QEMU's: Drover's channel has its own */
+
+/* Steals `arguments`. */
+static int execute(struct qmp *qmp, const char *command, json_t *arguments, json_t **ret_value,
+                   struct error *err)
+{
+    CLEANUP_JSON json_t *owned = arguments;
+    return qmp_execute(qmp, command, owned, QMP_TIMEOUT_NS, ret_value, err);
+}
+
+static int set_capabilities(struct qmp *qmp, const char *particular, struct error *err)
+{
+    return execute(qmp, "migrate-set-capabilities",
+                   json_pack("{s:[{s:s,s:b},{s:s,s:b},{s:s,s:b}]}", "capabilities", "capability",
+                             "x-ignore-shared", "state", 1, "capability", "events", "state", 1,
+                             "capability", particular, "state", 1),
+                   NULL, err);
+}
+
+/* Whether QEMU is in the run state `wanted`. */
+static int is_status(struct qmp *qmp, const char *command, const char *const *wanted,
+                     struct error *err)
+{
+    CLEANUP_JSON json_t *value = NULL;
+    int result = execute(qmp, command, NULL, &value, err);
+    const char *status = json_string_value(json_object_get(value, "status"));
+    if (result < 0) {
+        return result;
+    }
+    for (; *wanted; wanted++) {
+        if (status && strcmp(status, *wanted) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int is_running(struct qmp *qmp, struct error *err)
+{
+    static const char *const running[] = {"running", NULL};
+    return is_status(qmp, "query-status", running, err);
+}
+
+int qemu_outgoing_prepare(struct qmp *qmp, struct error *err)
+{
+    int result = is_running(qmp, err);
+    if (result == 0) {
+        error_set(err, EBUSY, "the guest is paused: only a running VM is moved");
+        return error_remedy(err, "let it run, or stop it and start it over there");
+    }
+    if (result > 0) {
+        result = set_capabilities(qmp, "pause-before-switchover", err);
+    }
+    if (result < 0) {
+        return result;
+    }
+    return execute(
+        qmp, "migrate-set-parameters",
+        json_pack("{s:I, s:i}", "max-bandwidth", BANDWIDTH, "downtime-limit", LEFTOVER_MS), NULL,
+        err);
+}
+
+static int pass_stream(struct qmp *qmp, int fd, struct error *err)
+{
+    CLEANUP_JSON json_t *arguments = json_pack("{s:s}", "fdname", STREAM_NAME);
+    return qmp_execute_with_fd(qmp, "getfd", arguments, fd, QMP_TIMEOUT_NS, NULL, err);
+}
+
+int qemu_outgoing_begin(struct qmp *qmp, int writer, struct error *err)
+{
+    int result = qmp_discard_events(qmp, err);
+    if (result == 0) {
+        result = pass_stream(qmp, writer, err);
+    }
+    if (result == 0) {
+        result = execute(qmp, "migrate", json_pack("{s:s}", "uri", "fd:" STREAM_NAME), NULL, err);
+    }
+    return result;
+}
+
+int qemu_outgoing_hurry(struct qmp *qmp, struct error *err)
+{
+    CLEANUP_JSON json_t *arguments = json_pack("{s:i}", "downtime-limit", LEFTOVER_HURRIED_MS);
+    return qmp_send(qmp, "migrate-set-parameters", arguments, err);
+}
+
+int qemu_outgoing_continue(struct qmp *qmp, struct error *err)
+{
+    CLEANUP_JSON json_t *arguments = json_pack("{s:s}", "state", "pre-switchover");
+    return qmp_send(qmp, "migrate-continue", arguments, err);
+}
+
+/* Runs `attempt` until it gives 1 or a lost monitor; -ETIMEDOUT in the end. */
+static int repeat(struct qmp *qmp, int (*attempt)(struct qmp *qmp, struct error *err),
+                  struct error *err)
+{
+    uint64_t deadline = clock_monotonic_ns() + UNDO_TIMEOUT_NS;
+    int result;
+    while ((result = attempt(qmp, err)) == 0 && clock_monotonic_ns() < deadline) {
+        clock_sleep_ns(RETRY_NS);
+    }
+    return result == 0 ? -ETIMEDOUT : result;
+}
+
+static int migration_has_ended(struct qmp *qmp, struct error *err)
+{
+    static const char *const busy[] = {"setup",  "active",     "pre-switchover",
+                                       "device", "cancelling", NULL};
+    int result = is_status(qmp, "query-migrate", busy, err);
+    return result < 0 ? result : !result;
+}
+
+/* QEMU refuses `cont` for a moment after its migration ended, and while the other side still holds
+ * an image's lock. */
+static int run_if_possible(struct qmp *qmp, struct error *err)
+{
+    int result = is_running(qmp, err);
+    if (result == 0) {
+        result = execute(qmp, "cont", NULL, NULL, err);
+        result = result == -EIO ? 0 : result;
+        return result < 0 ? result : is_running(qmp, NULL);
+    }
+    return result;
+}
+
+int qemu_outgoing_undo(struct qmp *qmp, struct error *err)
+{
+    int result = execute(qmp, "migrate_cancel", NULL, NULL, err);
+    if (result < 0) {
+        return result;
+    }
+    result = repeat(qmp, migration_has_ended, err);
+    if (result == -ETIMEDOUT) {
+        return error_set(err, ETIMEDOUT, "QEMU does not end its migration");
+    }
+    if (result < 0) {
+        return result;
+    }
+    struct error refusal = ERROR_NONE;
+    result = repeat(qmp, run_if_possible, &refusal);
+    if (result < 0) {
+        return error_set(err, -result, "the guest does not run again: %s",
+                         refusal.code ? refusal.message : "QEMU gives no reason");
+    }
+    return 0;
+}
+
+int qemu_incoming_begin(struct qmp *qmp, int reader, struct error *err)
+{
+    /* Without late activation QEMU would take the disks when the state is loaded: too early, the
+     * source may still take the guest back. */
+    int result = set_capabilities(qmp, "late-block-activate", err);
+    if (result == 0) {
+        result = pass_stream(qmp, reader, err);
+    }
+    if (result == 0) {
+        result = execute(qmp, "migrate-incoming", json_pack("{s:s}", "uri", "fd:" STREAM_NAME),
+                         NULL, err);
+    }
+    return result;
+}
+
+enum qemu_migration_news qemu_migration_news(const json_t *event)
+{
+    static const struct {
+        const char *status;
+        enum qemu_migration_news news;
+    } table[] = {{"pre-switchover", QEMU_NEWS_PAUSED},
+                 {"completed", QEMU_NEWS_COMPLETED},
+                 {"failed", QEMU_NEWS_FAILED},
+                 {"cancelling", QEMU_NEWS_FAILED},
+                 {"cancelled", QEMU_NEWS_FAILED}};
+    const char *name = json_string_value(json_object_get(event, "event"));
+    const char *status =
+        json_string_value(json_object_get(json_object_get(event, "data"), "status"));
+    if (!name) {
+        return json_object_get(event, "error") ? QEMU_NEWS_FAILED : QEMU_NEWS_OTHER;
+    }
+    if (strcmp(name, "STOP") == 0) {
+        return QEMU_NEWS_STOPPED;
+    }
+    if (strcmp(name, "MIGRATION") != 0 || !status) {
+        return QEMU_NEWS_OTHER;
+    }
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        if (strcmp(status, table[i].status) == 0) {
+            return table[i].news;
+        }
+    }
+    return QEMU_NEWS_OTHER;
+}
+
+int qemu_migration_failure(struct qmp *qmp, const char *what, struct error *err)
+{
+    CLEANUP_JSON json_t *value = NULL;
+    const char *reason = NULL;
+    if (execute(qmp, "query-migrate", NULL, &value, NULL) == 0) {
+        reason = json_string_value(json_object_get(value, "error-desc"));
+    }
+    return error_set(err, EIO, "%s: %s", what, reason ? reason : "QEMU's log says why");
+}
+
+int qemu_incoming_await(struct qmp *qmp, struct error *err)
+{
+    uint64_t deadline = clock_monotonic_ns() + LOAD_TIMEOUT_NS;
+    for (;;) {
+        CLEANUP_JSON json_t *event = NULL;
+        uint64_t now = clock_monotonic_ns();
+        int result = qmp_next_event(qmp, deadline > now ? deadline - now : 0, &event, err);
+        if (result <= 0) {
+            return result < 0 ? error_wrap(err, "cannot load the device state")
+                              : error_set(err, ETIMEDOUT,
+                                          "QEMU does not finish loading the device "
+                                          "state");
+        }
+        enum qemu_migration_news news = qemu_migration_news(event);
+        if (news == QEMU_NEWS_COMPLETED) {
+            return 0;
+        }
+        if (news == QEMU_NEWS_FAILED) {
+            return qemu_migration_failure(qmp, "QEMU cannot load the device state", err);
+        }
+    }
+}
+
+int qemu_run(struct qmp *qmp, struct error *err)
+{
+    return execute(qmp, "cont", NULL, NULL, err);
+}

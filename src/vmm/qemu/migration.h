@@ -1,0 +1,56 @@
+/*
+ * QEMU's part of a move, as QMP: its own migration stream without guest memory, out of one QEMU and
+ * into another, each through a pipe.
+ *
+ * Source:       prepare, begin, (event STOP, MIGRATION pre-switchover), continue, (MIGRATION
+ *               completed); undo at any point
+ * Destination:  prepare and begin, (stream written), await, run
+ *
+ * The order is QEMU's docs/devel/migration.rst, "pause-before-switchover": between its pause and
+ * `continue` no vCPU runs and no device is saved yet, which is when the last pages are sent.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "vmm/qemu/qmp.h"
+
+/* Sets what the stream leaves out and when it pauses. Long before the stop: none of it is blackout.
+ * -EBUSY when the guest does not run (a paused one is not moved). */
+int qemu_outgoing_prepare(struct qmp *qmp, struct error *err);
+
+/* Starts the stream into `writer` (borrowed, QEMU gets its own): QEMU sends ROMs and video memory,
+ * then stops the guest and pauses. */
+int qemu_outgoing_begin(struct qmp *qmp, int writer, struct error *err);
+
+/* The stream does not get to its end (the guest draws faster than it sends): stop anyway. */
+int qemu_outgoing_hurry(struct qmp *qmp, struct error *err);
+
+/* From the pause on, to the end of the stream. Does not wait: QEMU may need its stream drained
+ * first. */
+int qemu_outgoing_continue(struct qmp *qmp, struct error *err);
+
+/* Back to a running guest, from any point, disks taken back. The caller has closed the stream's
+ * reading end. Also right for a source whose mover died. */
+int qemu_outgoing_undo(struct qmp *qmp, struct error *err);
+
+/* Makes a QEMU started with -incoming defer read its device state from `reader` (borrowed). */
+int qemu_incoming_begin(struct qmp *qmp, int reader, struct error *err);
+
+/* Waits until the whole stream is loaded: the guest is paused, ready to run. */
+int qemu_incoming_await(struct qmp *qmp, struct error *err);
+
+/* Runs the vCPUs; at a destination it takes the disks first. */
+int qemu_run(struct qmp *qmp, struct error *err);
+
+/* What an event says of a migration. */
+enum qemu_migration_news {
+    QEMU_NEWS_OTHER,
+    QEMU_NEWS_STOPPED,   /* no vCPU runs */
+    QEMU_NEWS_PAUSED,    /* pre-switchover */
+    QEMU_NEWS_COMPLETED, /* the stream is complete */
+    QEMU_NEWS_FAILED,    /* or cancelled, or the last command was refused */
+};
+enum qemu_migration_news qemu_migration_news(const json_t *event);
+
+/* Fills err with the reason that QEMU gives for a failed migration. Returns -EIO. */
+int qemu_migration_failure(struct qmp *qmp, const char *what, struct error *err);

@@ -1,0 +1,191 @@
+/* Starting a real QEMU, unprivileged and sandboxed, and what is left when it cannot start. */
+#include "test.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "vmm/qemu/capabilities.h"
+#include "vmm/qemu/machine.h"
+#include "vmm/qemu/qmp.h"
+
+#define NOBODY 65534
+#define DISK_SIZE ((off_t)16 << 20)
+
+struct bench {
+    char folder[32];
+    char ram[64];
+    char log[64];
+    int disk;
+    struct qemu_disk disks[1];
+    struct qemu_machine machine;
+};
+
+static int set_up(void **state)
+{
+    struct bench *bench = calloc(1, sizeof(*bench));
+    strcpy(bench->folder, "/tmp/drover-launch-XXXXXX");
+    assert_non_null(mkdtemp(bench->folder));
+    assert_int_equal(chown(bench->folder, NOBODY, NOBODY), 0);
+    snprintf(bench->ram, sizeof(bench->ram), "%s/ram", bench->folder);
+    snprintf(bench->log, sizeof(bench->log), "%s/qemu.log", bench->folder);
+    bench->disk = open(bench->folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    assert_int_equal(ftruncate(bench->disk, DISK_SIZE), 0);
+    bench->disks[0] = (struct qemu_disk){.name = "disk0", .format = "raw", .fd = bench->disk};
+    bench->machine = (struct qemu_machine){.name = "bench",
+                                           .uuid = "7f9c2d3e-0000-4000-8000-000000000001",
+                                           .vcpus = 2,
+                                           .memory_bytes = (uint64_t)64 << 20,
+                                           .machine_type = "pc-q35-7.2",
+                                           .cpu_model = "qemu64",
+                                           .accelerator = QEMU_ACCELERATOR_TCG,
+                                           .disks = bench->disks,
+                                           .disk_count = 1,
+                                           .vga = true,
+                                           .ram_path = bench->ram,
+                                           .run_folder = bench->folder,
+                                           .log_path = bench->log,
+                                           .kernel_fd = -1,
+                                           .initrd_fd = -1,
+                                           .uid = NOBODY,
+                                           .gid = NOBODY};
+    *state = bench;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct bench *bench = *state;
+    close(bench->disk);
+    file_remove_tree(bench->folder, NULL);
+    free(bench);
+    return 0;
+}
+
+static void assert_status(const struct bench *bench, const char *wanted)
+{
+    char path[64];
+    CLEANUP_QMP struct qmp qmp;
+    CLEANUP_JSON json_t *status = NULL;
+    snprintf(path, sizeof(path), "%s/mover.qmp.sock", bench->folder);
+    assert_int_equal(qmp_connect(&qmp, path, QMP_TIMEOUT_NS, NULL), 0);
+    assert_int_equal(qmp_execute(&qmp, "query-status", NULL, QMP_TIMEOUT_NS, &status, NULL), 0);
+    assert_string_equal(json_string_value(json_object_get(status, "status")), wanted);
+}
+
+static void assert_unprivileged(pid_t pid)
+{
+    char path[64];
+    struct stat status;
+    snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_uid, NOBODY);
+}
+
+static void a_machine_runs_unprivileged_and_can_be_tracked(void **state)
+{
+    struct bench *bench = *state;
+    struct process_identity process;
+    struct error err = ERROR_NONE;
+    uint64_t address = 0;
+    if (qemu_start(&bench->machine, &process, &err) < 0) {
+        fail_msg("%s", err.message);
+    }
+    assert_status(bench, "running");
+    assert_unprivileged(process.pid);
+    assert_int_equal(qemu_memory_address(process.pid, bench->ram, &address, &err), 0);
+    assert_int_equal(address % 4096, 0);
+    if (access("/dev/userfaultfd", F_OK) == 0) {
+        CLEANUP_CLOSE int pidfd = process_open(&process, &err);
+        CLEANUP_CLOSE int userfaultfd = (int)syscall(SYS_pidfd_getfd, pidfd, QEMU_USERFAULTFD, 0);
+        assert_true(userfaultfd >= 0);
+    }
+    assert_int_equal(process_kill(&process, &err), 0);
+}
+
+static void a_shadow_waits(void **state)
+{
+    struct bench *bench = *state;
+    struct process_identity process;
+    struct error err = ERROR_NONE;
+    bench->machine.incoming = true;
+    assert_int_equal(qemu_start(&bench->machine, &process, &err), 0);
+    assert_status(bench, "inmigrate");
+    assert_int_equal(process_kill(&process, &err), 0);
+}
+
+static void what_cannot_start_says_why_and_leaves_nothing(void **state)
+{
+    struct bench *bench = *state;
+    struct process_identity process = {0};
+    struct error err = ERROR_NONE;
+    bench->machine.machine_type = "pc-q35-no-such";
+    assert_true(qemu_start(&bench->machine, &process, &err) < 0);
+    assert_non_null(strstr(err.message, "unsupported machine type"));
+    assert_int_equal(access(bench->ram, F_OK), -1);
+    assert_int_equal(process.pid, 0);
+}
+
+static void a_ram_file_in_use_is_left_alone(void **state)
+{
+    struct bench *bench = *state;
+    struct process_identity process;
+    struct error err = ERROR_NONE;
+    close(open(bench->ram, O_CREAT | O_WRONLY, 0600));
+    assert_true(qemu_start(&bench->machine, &process, &err) < 0);
+    assert_int_equal(err.code, EEXIST);
+    assert_int_equal(access(bench->ram, F_OK), 0);
+}
+
+static void a_comma_in_a_path_is_refused(void **state)
+{
+    struct bench *bench = *state;
+    struct process_identity process;
+    struct error err = ERROR_NONE;
+    bench->machine.run_folder = "/tmp/a,server=off";
+    assert_int_equal(qemu_start(&bench->machine, &process, &err), -EINVAL);
+    assert_int_equal(access(bench->ram, F_OK), -1);
+}
+
+static void capabilities_name_versions_machines_and_cpus(void **state)
+{
+    (void)state;
+    CLEANUP_JSON json_t *found = NULL;
+    struct error err = ERROR_NONE;
+    if (qemu_capabilities_probe(QEMU_ACCELERATOR_TCG, &found, &err) < 0) {
+        fail_msg("%s", err.message);
+    }
+    assert_string_equal(json_string_value(json_object_get(found, "accelerator")), "tcg");
+    assert_non_null(strchr(json_string_value(json_object_get(found, "qemu_version")), '.'));
+    assert_true(json_array_size(json_object_get(found, "machine_types")) > 5);
+    json_t *models = json_object_get(found, "cpu_models");
+    assert_int_equal(json_array_size(json_object_get(models, "qemu64")), 0);
+    assert_true(json_array_size(json_object_get(models, "EPYC")) > 0); /* TCG lacks some */
+    assert_null(json_object_get(models, "host"));
+    bool native = strcmp(json_string_value(json_object_get(found, "engine")), "native") == 0;
+    bool reason = *json_string_value(json_object_get(found, "engine_reason")) != '\0';
+    assert_true(native == reason);
+}
+
+int main(void)
+{
+#define ON_BENCH(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        ON_BENCH(a_machine_runs_unprivileged_and_can_be_tracked),
+        ON_BENCH(a_shadow_waits),
+        ON_BENCH(what_cannot_start_says_why_and_leaves_nothing),
+        ON_BENCH(a_ram_file_in_use_is_left_alone),
+        ON_BENCH(a_comma_in_a_path_is_refused),
+        cmocka_unit_test(capabilities_name_versions_machines_and_cpus),
+    };
+    if (geteuid() != 0) {
+        puts("skipped: giving files to QEMU's user wants root");
+        return 77;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,113 @@
+/* The QMP client against a scripted monitor at the other end of a socketpair. */
+#include "test.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "vmm/qemu/migration.h"
+#include "vmm/qemu/qmp.h"
+
+struct monitor {
+    struct qmp qmp;
+    int far_end;
+};
+
+static int set_up(void **state)
+{
+    struct monitor *monitor = calloc(1, sizeof(*monitor));
+    int ends[2];
+    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends);
+    monitor->far_end = ends[1];
+    *state = monitor;
+    return qmp_adopt(&monitor->qmp, ends[0], NULL);
+}
+
+static int tear_down(void **state)
+{
+    struct monitor *monitor = *state;
+    qmp_done(&monitor->qmp);
+    close_fd(&monitor->far_end);
+    free(monitor);
+    return 0;
+}
+
+static void say(struct monitor *monitor, const char *text)
+{
+    assert_int_equal(write(monitor->far_end, text, strlen(text)), (ssize_t)strlen(text));
+}
+
+static void a_reply_is_told_from_events_before_it(void **state)
+{
+    struct monitor *monitor = *state;
+    CLEANUP_JSON json_t *value = NULL;
+    CLEANUP_JSON json_t *event = NULL;
+    struct error err = ERROR_NONE;
+    say(monitor, "{\"event\":\"STOP\"}\r\n{\"return\":{\"status\":\"paused\"},\"id\":1}\r\n");
+    assert_int_equal(qmp_execute(&monitor->qmp, "query-status", NULL, QMP_TIMEOUT_NS, &value, &err),
+                     0);
+    assert_string_equal(json_string_value(json_object_get(value, "status")), "paused");
+    assert_int_equal(qmp_next_event(&monitor->qmp, 0, &event, &err), 1);
+    assert_int_equal(qemu_migration_news(event), QEMU_NEWS_STOPPED);
+    json_decref(steal_pointer(&event));
+    assert_int_equal(qmp_next_event(&monitor->qmp, 0, &event, &err), 0);
+}
+
+static void a_late_reply_to_send_is_not_taken_for_the_next_commands(void **state)
+{
+    struct monitor *monitor = *state;
+    CLEANUP_JSON json_t *value = NULL;
+    CLEANUP_JSON json_t *late = NULL;
+    assert_int_equal(qmp_send(&monitor->qmp, "first", NULL, NULL), 0);
+    say(monitor, "{\"error\":{\"desc\":\"no\"},\"id\":1}\n{\"return\":7,\"id\":2}\n");
+    assert_int_equal(qmp_execute(&monitor->qmp, "second", NULL, QMP_TIMEOUT_NS, &value, NULL), 0);
+    assert_int_equal(json_integer_value(value), 7);
+    assert_int_equal(qmp_next_event(&monitor->qmp, 0, &late, NULL), 1);
+    assert_int_equal(qemu_migration_news(late), QEMU_NEWS_FAILED);
+}
+
+static void a_refusal_quotes_qemu(void **state)
+{
+    struct monitor *monitor = *state;
+    struct error err = ERROR_NONE;
+    say(monitor, "{\"id\":1,\"error\":{\"class\":\"GenericError\",\"desc\":\"lock is held\"}}\n");
+    assert_int_equal(qmp_execute(&monitor->qmp, "cont", NULL, QMP_TIMEOUT_NS, NULL, &err), -EIO);
+    assert_non_null(strstr(err.message, "cont"));
+    assert_non_null(strstr(err.message, "lock is held"));
+}
+
+static void a_message_in_pieces_is_one_message(void **state)
+{
+    struct monitor *monitor = *state;
+    CLEANUP_JSON json_t *event = NULL;
+    say(monitor, "{\"event\":\"RES");
+    assert_int_equal(qmp_next_event(&monitor->qmp, 1000000, &event, NULL), 0);
+    say(monitor, "UME\"}\n");
+    assert_int_equal(qmp_next_event(&monitor->qmp, 1000000, &event, NULL), 1);
+}
+
+static void silence_garbage_and_hang_up_are_errors(void **state)
+{
+    struct monitor *monitor = *state;
+    struct error err = ERROR_NONE;
+    assert_int_equal(qmp_execute(&monitor->qmp, "stop", NULL, 1000000, NULL, &err), -ETIMEDOUT);
+    say(monitor, "SSH-2.0-garbage\n");
+    assert_true(qmp_execute(&monitor->qmp, "stop", NULL, QMP_TIMEOUT_NS, NULL, &err) < 0);
+    close_fd(&monitor->far_end);
+    assert_int_equal(qmp_execute(&monitor->qmp, "stop", NULL, QMP_TIMEOUT_NS, NULL, &err),
+                     -ECONNRESET);
+}
+
+int main(void)
+{
+#define WITH_MONITOR(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        WITH_MONITOR(a_reply_is_told_from_events_before_it),
+        WITH_MONITOR(a_late_reply_to_send_is_not_taken_for_the_next_commands),
+        WITH_MONITOR(a_refusal_quotes_qemu),
+        WITH_MONITOR(a_message_in_pieces_is_one_message),
+        WITH_MONITOR(silence_garbage_and_hang_up_are_errors),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
