@@ -2,6 +2,7 @@
 #include "migration.h"
 
 #include <sys/sendfile.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "support.h"
@@ -43,14 +44,32 @@ void migration_copy_ram(struct qemu *source, struct qemu *destination)
     }
 }
 
-void migration_switch_over(struct qemu *source, struct qemu *destination, int source_end,
-                           int destination_end)
+/* Sends the device state, and closes our ends of the stream. */
+static void hand_over(struct qemu *source, struct qemu *destination, int source_end,
+                      int destination_end)
 {
     migration_continue(source);
     qmp_expect(&source->qmp, "MIGRATION", "completed");
     qmp_expect(&destination->qmp, "MIGRATION", "completed");
     close(source_end);
     close(destination_end);
+}
+
+void migration_switch_over(struct qemu *source, struct qemu *destination, int source_end,
+                           int destination_end)
+{
+    hand_over(source, destination, source_end, destination_end);
     qmp_do(&destination->qmp, "cont", NULL);
     qmp_expect(&destination->qmp, "RESUME", NULL);
+}
+
+void migration_transfer(struct qemu *source, struct qemu *destination)
+{
+    int stream[2];
+
+    platform_must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream) == 0, "socketpair");
+    migration_receive(destination, stream[1]);
+    migration_begin(source, stream[0]);
+    migration_copy_ram(source, destination);
+    hand_over(source, destination, stream[0], stream[1]);
 }

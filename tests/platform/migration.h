@@ -24,3 +24,9 @@ void migration_copy_ram(struct qemu *source, struct qemu *destination);
  */
 void migration_switch_over(struct qemu *source, struct qemu *destination, int source_end,
                            int destination_end);
+
+/*
+ * A whole stopped move up to, but not including, the destination's cont: the source is
+ * "postmigrate", the destination has loaded everything.
+ */
+void migration_transfer(struct qemu *source, struct qemu *destination);

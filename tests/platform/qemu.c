@@ -112,14 +112,24 @@ void qemu_prepare(struct qemu *qemu, const char *name, const char *accelerator)
     argument_pair(qemu, "-serial", "chardev:serial");
 }
 
-int qemu_disk_new(const char *name)
+void qemu_disk_new(const char *name)
 {
     int disk = platform_file_new(name, DISK_SIZE);
 
     platform_must(pwrite(disk, boot_sector, sizeof(boot_sector), 0) == sizeof(boot_sector),
                   "pwrite");
     platform_must(fchown(disk, PLATFORM_UNPRIVILEGED_ID, PLATFORM_UNPRIVILEGED_ID) == 0, "fchown");
-    return disk;
+    close(disk);
+}
+
+void qemu_disk(struct qemu *qemu, const char *image_format, const char *filename,
+               const char *options)
+{
+    argument_pair(qemu, "-blockdev",
+                  format("driver=file,node-name=file0,filename=%s,cache.direct=off,aio=threads%s",
+                         filename, options));
+    argument_pair(qemu, "-blockdev", format("driver=%s,node-name=disk0,file=file0", image_format));
+    argument_pair(qemu, "-device", "virtio-blk-pci,drive=disk0");
 }
 
 void qemu_boot_disk(struct qemu *qemu, const char *name)
@@ -127,10 +137,8 @@ void qemu_boot_disk(struct qemu *qemu, const char *name)
     const char *path = format(PLATFORM_FOLDER "/%s", name);
 
     if (access(path, F_OK) < 0)
-        close(qemu_disk_new(name));
-    argument_pair(qemu, "-blockdev",
-                  format("driver=raw,node-name=disk0,file.driver=file,file.filename=%s", path));
-    argument_pair(qemu, "-device", "virtio-blk-pci,drive=disk0");
+        qemu_disk_new(name);
+    qemu_disk(qemu, "raw", path, "");
 }
 
 static void run(struct qemu *qemu)
@@ -145,7 +153,7 @@ static void run(struct qemu *qemu)
     _exit(1);
 }
 
-void qemu_start(struct qemu *qemu)
+static void launch(struct qemu *qemu)
 {
     qemu->pid = platform_fork();
     platform_must(qemu->pid >= 0, "fork");
@@ -153,7 +161,25 @@ void qemu_start(struct qemu *qemu)
         run(qemu);
     for (int i = 0; i < qemu->inherited_used; i++)
         close(qemu->inherited[i]);
+}
+
+void qemu_start(struct qemu *qemu)
+{
+    launch(qemu);
     qmp_start(&qemu->qmp, qemu->qmp.fd);
+}
+
+/* The QMP greeting may come before the device that fails; the end of the connection tells. */
+bool qemu_refuses_to_start(struct qemu *qemu)
+{
+    struct pollfd poll_fd = {.fd = qemu->qmp.fd, .events = POLLIN};
+    char greeting[512];
+
+    launch(qemu);
+    while (poll(&poll_fd, 1, PATIENCE_MS) > 0)
+        if (recv(qemu->qmp.fd, greeting, sizeof(greeting), 0) <= 0)
+            return true;
+    return false;
 }
 
 void qemu_stop(struct qemu *qemu)

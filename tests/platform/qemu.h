@@ -46,11 +46,18 @@ void qemu_inherit(struct qemu *qemu, int fd);
 /* Adds a boot disk of 1 MiB with the guest on it, opened by QEMU by its path. */
 void qemu_boot_disk(struct qemu *qemu, const char *name);
 
-/* Creates such a disk. Returns its descriptor. */
-int qemu_disk_new(const char *name);
+/* Creates the image of such a disk, raw, owned by the user that QEMU runs as. */
+void qemu_disk_new(const char *name);
+
+/* Adds a virtio disk: image format "raw" or "qcow2", a path or /dev/fdset/N, and more options (""
+ * or ",option=value"). */
+void qemu_disk(struct qemu *qemu, const char *format, const char *filename, const char *options);
 
 /* Starts it and connects QMP. */
 void qemu_start(struct qemu *qemu);
+
+/* For a QEMU that is expected to give up at its start: whether it did. */
+bool qemu_refuses_to_start(struct qemu *qemu);
 void qemu_stop(struct qemu *qemu);
 
 /* Sets a migration capability. */

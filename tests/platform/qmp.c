@@ -46,9 +46,8 @@ void qmp_start(struct qmp *qmp, int fd)
 
 void qmp_stop(struct qmp *qmp)
 {
-    if (!qmp->input)
-        return;
-    fclose(qmp->input);
+    if (qmp->input)
+        fclose(qmp->input);
     close(qmp->fd);
     json_decref(qmp->events);
     *qmp = (struct qmp){0};
@@ -129,12 +128,4 @@ void qmp_expect(struct qmp *qmp, const char *name, const char *status)
         found = is_event(json_array_get(qmp->events, 0), name, status);
         json_array_remove(qmp->events, 0);
     }
-}
-
-bool qmp_has_event(const struct qmp *qmp, const char *name, const char *status)
-{
-    for (size_t i = 0; i < json_array_size(qmp->events); i++)
-        if (is_event(json_array_get(qmp->events, i), name, status))
-            return true;
-    return false;
 }

@@ -13,6 +13,8 @@ struct qmp {
 
 /* Takes over the connected socket `fd` of a fresh QEMU, and goes through the greeting. */
 void qmp_start(struct qmp *qmp, int fd);
+
+/* Closes the connection; one that was never greeted too. */
 void qmp_stop(struct qmp *qmp);
 
 /*
@@ -35,6 +37,3 @@ void qmp_give(struct qmp *qmp, const char *name, int fd);
  * events are passed over: waiting for one and then for another proves their order.
  */
 void qmp_expect(struct qmp *qmp, const char *name, const char *status);
-
-/* Whether that event waits among those that came so far. Passes over nothing. */
-bool qmp_has_event(const struct qmp *qmp, const char *name, const char *status);

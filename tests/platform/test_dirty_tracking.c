@@ -53,6 +53,19 @@ static void test_scan_reports_exactly_the_pages_written(void **state)
     }
 }
 
+/* A scan whose answer does not fit stops, says where (walk_end), and goes on from there without a
+ * loss. */
+static void test_scan_goes_on_where_its_answer_was_full(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture_scan(fixture);
+    for (int round = 0; round < 3; round++) {
+        fixture_write(fixture, 0, PAGES / 2, 2);
+        fixture_assert_exact(fixture);
+    }
+}
+
 /* WP_UNPOPULATED: a page that did not exist at the scan is reported when it is written for the
  * first time. */
 static void test_first_write_to_a_hole_is_reported(void **state)
@@ -114,6 +127,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_first_scan_reports_every_page, start, stop),
         cmocka_unit_test_setup_teardown(test_scan_reports_exactly_the_pages_written, start, stop),
+        cmocka_unit_test_setup_teardown(test_scan_goes_on_where_its_answer_was_full, start, stop),
         cmocka_unit_test_setup_teardown(test_first_write_to_a_hole_is_reported, start, stop),
         cmocka_unit_test_setup_teardown(test_reading_makes_nothing_dirty, start, stop),
         cmocka_unit_test_setup_teardown(test_userfaultfd_handshake_succeeds_once, start, stop),
