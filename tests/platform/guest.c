@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -17,6 +18,7 @@ enum guest_operation {
     GUEST_READ,
     GUEST_PREADV,
     GUEST_ADVISE,
+    GUEST_HAMMER,
 };
 
 struct guest_request {
@@ -62,6 +64,21 @@ static long touch_pages(const uint8_t *memory, const struct guest_request *reque
     return 0;
 }
 
+/* Counts up in 64-bit cells chosen at random (xorshift), so that each page's contents change with
+ * every write. */
+static long hammer(uint8_t *memory, size_t size, size_t writes)
+{
+    uint64_t random = 88172645463325252u;
+
+    for (size_t i = 0; i < writes; i++) {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        ((volatile uint64_t *)memory)[random % (size / sizeof(uint64_t))] += i + 1;
+    }
+    return 0;
+}
+
 static long preadv_pages(uint8_t *memory, const struct guest_request *request)
 {
     size_t half = request->length / 2;
@@ -73,7 +90,7 @@ static long preadv_pages(uint8_t *memory, const struct guest_request *request)
     return preadv(request->argument, parts, 2, 0);
 }
 
-static long serve(uint8_t *memory, const struct guest_request *request)
+static long serve(uint8_t *memory, size_t size, const struct guest_request *request)
 {
     uint8_t *at = memory + request->offset;
     long result = -1;
@@ -89,6 +106,8 @@ static long serve(uint8_t *memory, const struct guest_request *request)
     case GUEST_PREADV:
         result = preadv_pages(memory, request);
         break;
+    case GUEST_HAMMER:
+        return hammer(memory, size, request->length);
     case GUEST_ADVISE:
         result = madvise(at, request->length, request->argument);
         break;
@@ -108,7 +127,7 @@ static void guest_main(int channel, int ram, size_t size)
     if (!memory || write(channel, &hello, sizeof(hello)) != sizeof(hello))
         _exit(1);
     while (read(channel, &request, sizeof(request)) == sizeof(request)) {
-        long result = serve(memory, &request);
+        long result = serve(memory, size, &request);
 
         if (write(channel, &result, sizeof(result)) != sizeof(result))
             break;
@@ -143,13 +162,23 @@ void guest_stop(struct guest *guest)
     guest->pid = 0;
 }
 
-static long call(struct guest *guest, struct guest_request request)
+static void order(struct guest *guest, struct guest_request request)
+{
+    platform_must(write(guest->channel, &request, sizeof(request)) == sizeof(request), "request");
+}
+
+static long take_answer(struct guest *guest)
 {
     long result;
 
-    platform_must(write(guest->channel, &request, sizeof(request)) == sizeof(request), "request");
     platform_must(read(guest->channel, &result, sizeof(result)) == sizeof(result), "answer");
     return result;
+}
+
+static long call(struct guest *guest, struct guest_request request)
+{
+    order(guest, request);
+    return take_answer(guest);
 }
 
 void guest_write(struct guest *guest, size_t first, size_t count, size_t stride)
@@ -188,4 +217,19 @@ long guest_advise(struct guest *guest, int advice, size_t first, size_t count)
                                               .argument = advice,
                                               .offset = first * PLATFORM_PAGE,
                                               .length = count * PLATFORM_PAGE});
+}
+
+void guest_hammer(struct guest *guest, size_t writes)
+{
+    order(guest, (struct guest_request){.operation = GUEST_HAMMER, .length = writes});
+}
+
+bool guest_is_hammering(struct guest *guest)
+{
+    struct pollfd poll_fd = {.fd = guest->channel, .events = POLLIN};
+
+    if (poll(&poll_fd, 1, 0) == 0)
+        return true;
+    take_answer(guest);
+    return false;
 }

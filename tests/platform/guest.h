@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -38,3 +39,9 @@ long guest_preadv(struct guest *guest, int fd, size_t offset, size_t length);
 
 /* The child calls madvise(advice) on `count` pages from `first` on. Returns 0 or -errno. */
 long guest_advise(struct guest *guest, int advice, size_t first, size_t count);
+
+/* Sets the child writing `writes` times all over its RAM, unobserved, while the test goes on. */
+void guest_hammer(struct guest *guest, size_t writes);
+
+/* Whether it is still at it. Once false, the guest takes orders again. */
+bool guest_is_hammering(struct guest *guest);
