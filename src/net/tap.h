@@ -22,8 +22,9 @@ int tap_set_carrier(int tap_fd, bool carrier, struct error *err);
 
 /* Sends a RARP request for `mac` (6 bytes) into the tap, as if the guest had sent it: every bridge
  * and switch on the way learns the guest's new place, in the VLAN of the tap's port group.
- * Unprivileged. The frame is the one that QEMU's announce and vMotion send (RFC 903 reverse
- * request). */
+ * Unprivileged. Repeat it: the bridge opens its port up to 2 ms after the carrier comes on, and
+ * what is sent before is lost. The frame is the one that QEMU's announce and vMotion send (RFC 903
+ * reverse request). */
 int tap_announce(int tap_fd, const uint8_t mac[6], struct error *err);
 
 /* "52:54:00:12:34:56" to bytes. */
