@@ -1,7 +1,9 @@
 /*
  * The way to the other side: an ordered, reliable stream of bytes, seen through a vtable so that
  * the simulator can lose, delay and cut it. Blocking; a call that is told to stop (cancelled, time
- * limit) returns -ECANCELED or -ETIMEDOUT. After any failure the channel is dead.
+ * limit) returns -ECANCELED or -ETIMEDOUT; one that need not wait does its work even then, so that
+ * a last word can be sent. After any failure the channel is dead, but for this: when sending
+ * failed, what had arrived before may still be received (the other side's reason to give up).
  */
 #pragma once
 
@@ -21,7 +23,8 @@ struct engine_channel_operations {
     int (*send_file)(void *channel, int fd, uint64_t offset, uint64_t length, bool more,
                      struct error *err);
 
-    /* Receives exactly all bytes of `count` pieces. -ECONNRESET when the stream ends before. */
+    /* Receives exactly all bytes of `count` pieces. -ECONNRESET when the stream ends before,
+     * -EFAULT when a piece lies in guest memory for which the host has no page left. */
     int (*receive)(void *channel, const struct iovec *pieces, int count, struct error *err);
 
     /* Waits until something can be received: 1, or 0 after timeout_ns. */

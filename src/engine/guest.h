@@ -27,18 +27,24 @@ struct engine_source_guest_operations {
     int (*collect_populated)(void *guest, struct page_set *pages, struct error *err);
 
     /* Adds to `dirty` the pages written since the last call, and to `dropped` those that became
-     * holes (their content is zeroes now). A page is protected again before its content is read. */
+     * holes (their content is zeroes now). A page is protected again before its content is read. A
+     * page in both is taken as dirty. */
     int (*collect_dirty)(void *guest, struct page_set *dirty, struct page_set *dropped,
                          struct error *err);
 
-    /* Ends tracking; the guest runs on at full speed. Called once for each start, whatever
-     * happened. */
+    /* Ends tracking; the guest runs on at full speed. Called once for each start that succeeded,
+     * whatever happened after it. */
     void (*stop_tracking)(void *guest);
 
     /* Stops the vCPUs. Device state that comes before the stop (ROMs, video memory) is emitted on
      * the way, while the guest still runs; on return no vCPU runs and guest memory no longer
      * changes, except by finish_state(). */
     int (*stop)(void *guest, engine_emit_function *emit, void *context, struct error *err);
+
+    /* When the vCPUs stopped, on the engine's clock; asked after stop(). NULL: when stop()
+     * returned.
+     */
+    uint64_t (*stopped_ns)(void *guest);
 
     /* Flushes and releases the disks and emits the rest of the device state, to its end. May dirty
      * guest memory (a device may complete requests): what it wrote is collected and sent after it.

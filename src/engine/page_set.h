@@ -29,9 +29,10 @@ void page_set_remove(struct page_set *set, struct page_run run);
 bool page_set_has(const struct page_set *set, uint64_t page);
 uint64_t page_set_count(const struct page_set *set);
 
-/* into |= from, and into &= ~from; both of the same size. */
+/* into |= from, into &= ~from, into &= with; both of the same size. */
 void page_set_unite(struct page_set *into, const struct page_set *from);
 void page_set_subtract(struct page_set *into, const struct page_set *from);
+void page_set_intersect(struct page_set *into, const struct page_set *with);
 
 /* The first run of members at or after `from`, at most `most` pages long; false when there is none.
  */

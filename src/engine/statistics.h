@@ -41,7 +41,9 @@ struct engine_progress {
     uint64_t predicted_blackout_ns; /* if it switched over now; UINT64_MAX: cannot tell */
 };
 
-/* Where the blackout's time went; all on the source's clock. Sum of the parts is blackout_ns. */
+/* Where the blackout's time went; all on the source's clock. Sum of the parts is blackout_ns. Of a
+ * move that was undone the last part that it came to is followed by run_ns: until it ran here
+ * again. */
 struct engine_blackout {
     uint64_t last_pass_ns;  /* vCPUs stopped to last pages handed to the channel */
     uint64_t save_state_ns; /* disks released, device state saved and sent */

@@ -3,28 +3,39 @@
  *
  * Two sources of truth. A userfaultfd of the target in asynchronous write-protect mode with
  * PAGEMAP_SCAN (Linux 6.7; Documentation/admin-guide/mm/pagemap.rst) says what was written; one
- * UFFDIO_WRITEPROTECT over everything first makes it exact to 4 KiB on huge pages too. SEEK_DATA on
- * the file says what was given back (balloon, free-page reporting: hole punching is not reported as
- * a write).
+ * UFFDIO_WRITEPROTECT over everything first makes it exact to 4 KiB on huge pages too.
+ *
+ * Pages given back (balloon, free-page reporting) become zeroes without a write. Nor need they be
+ * holes when we look: one read by the guest, or one write nearby where pages are huge, fills a hole
+ * with zeroes that nothing reports. But every fallocate(2) on the file, MADV_REMOVE's included, is
+ * an inotify event, and writes through a mapping are none. So while there is no event nothing was
+ * given back; after one, SEEK_DATA tells the holes, and a look at the content the zeroes. Where the
+ * file cannot be watched every collection looks.
  */
 #pragma once
 
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/kernel.h"
 #include "engine/page_set.h"
 
 struct engine_tracker {
-    int userfaultfd;           /* the target's own; borrowed */
-    int pagemap;               /* /proc/PID/pagemap of the target; borrowed */
-    int memory_fd;             /* the RAM file; borrowed */
-    uint64_t address;          /* where the target maps the file's offset 0 */
-    uint64_t memory_size;      /* bytes */
-    struct page_set populated; /* extents at the last look, to tell what became a hole */
-    void *regions;             /* scan results, reused */
+    int userfaultfd;             /* the target's own; borrowed */
+    int pagemap;                 /* /proc/PID/pagemap of the target; borrowed */
+    int memory_fd;               /* the RAM file; borrowed */
+    uint64_t address;            /* where the target maps the file's offset 0 */
+    uint64_t memory_size;        /* bytes */
+    struct page_set populated;   /* pages that may hold data, to tell what became a hole */
+    struct page_set written;     /* scratch of a collection */
+    struct page_set extents;     /* likewise */
+    struct page_region *regions; /* scan results, reused */
+    const uint8_t *memory;       /* our own mapping of the RAM file, to look for zeroes */
+    int watch;                   /* inotify on the RAM file; -1: it cannot be watched */
 };
 
-/* Fills the fields above; the descriptors stay the caller's. 0 or -errno. */
+/* Fills the fields above; the descriptors stay the caller's. Call it while the process may still
+ * open /proc/self/fd/N of the RAM file for reading, so that it can be watched. 0 or -errno. */
 int engine_tracker_init(struct engine_tracker *tracker, int userfaultfd, int pagemap, int memory_fd,
                         uint64_t address, uint64_t memory_size, struct error *err);
 void engine_tracker_done(struct engine_tracker *tracker);

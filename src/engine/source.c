@@ -1,0 +1,271 @@
+/*
+ * The source side of a move: states, handshake, and the end of a move in each of its ways.
+ *
+ * Theory of operation. Everything up to the destination's READY can fail, and then the move is
+ * undone: the guest is resumed (first of all: its users wait), the destination is told if it can
+ * be, tracking ends. Then comes the single atomic act, commit(). After it there is nothing to undo:
+ * the guest belongs to the destination, whether or not its word that it runs ever arrives.
+ *
+ * Limits: a destination that neither says nor takes anything is given up after 30 s, one that is
+ * not READY 10 s after the end of the state likewise; its word that it runs is awaited for 30 s.
+ */
+#include "engine/source.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "engine/source_internal.h"
+#include "engine/source_progress.h"
+
+_Static_assert(ENGINE_TOKEN_SIZE == WIRE_TOKEN_SIZE, "one token");
+_Static_assert(ENGINE_PAGE_SIZE == WIRE_PAGE_SIZE, "one page size");
+
+struct state_row {
+    const char *name;
+    unsigned next; /* bits of the states that may follow */
+};
+
+#define BIT(state) (1u << (state))
+static const struct state_row state_rows[] = {
+    [SOURCE_CONNECT] = {"connect", BIT(SOURCE_PRECOPY) | BIT(SOURCE_ABORTED)},
+    [SOURCE_PRECOPY] = {"pre-copy", BIT(SOURCE_STOPPING) | BIT(SOURCE_ABORTED)},
+    [SOURCE_STOPPING] = {"stopping", BIT(SOURCE_LAST_PASS) | BIT(SOURCE_ABORTED)},
+    [SOURCE_LAST_PASS] = {"last pass", BIT(SOURCE_SAVING) | BIT(SOURCE_ABORTED)},
+    [SOURCE_SAVING] = {"saving", BIT(SOURCE_AWAIT_READY) | BIT(SOURCE_ABORTED)},
+    [SOURCE_AWAIT_READY] = {"await ready", BIT(SOURCE_COMMITTING) | BIT(SOURCE_ABORTED)},
+    [SOURCE_COMMITTING] = {"committing", BIT(SOURCE_AWAIT_RUNNING) | BIT(SOURCE_ABORTED)},
+    [SOURCE_AWAIT_RUNNING] = {"await running", BIT(SOURCE_DONE)},
+    [SOURCE_DONE] = {"done", 0},
+    [SOURCE_ABORTED] = {"aborted", 0},
+};
+
+void source_set_state(struct source *source, enum source_state state)
+{
+    assert(state_rows[source->state].next & BIT(state));
+    source->state = state;
+}
+
+const char *source_state_name(enum source_state state)
+{
+    return state_rows[state].name;
+}
+
+uint64_t source_now(const struct source *source)
+{
+    return source->clock->now_ns(source->clock->clock);
+}
+
+uint64_t source_lap(struct source *source)
+{
+    uint64_t now_ns = source_now(source);
+    uint64_t lap_ns = now_ns - source->lap_began_ns;
+    source->lap_began_ns = now_ns;
+    return lap_ns;
+}
+
+static int send_hello(struct source *source, struct error *err)
+{
+    uint8_t body[WIRE_HELLO_SIZE];
+    struct wire_hello hello = {.channel = 0,
+                               .channel_count = 1,
+                               .page_size = ENGINE_PAGE_SIZE,
+                               .memory_size = source->guest->memory_size};
+    wire_versions_fill(&hello.magic, &hello.version, &hello.lowest_version, hello.program);
+    memcpy(hello.token, source->options->token, sizeof(hello.token));
+    memcpy(hello.move_id, source->options->move_id, sizeof(hello.move_id));
+    wire_hello_encode(&hello, body);
+    return source_send(source, WIRE_HELLO, body, sizeof(body), err);
+}
+
+static int check_welcome(const struct source *source, const uint8_t *body, uint32_t length,
+                         struct error *err)
+{
+    struct wire_versions versions;
+    struct wire_welcome welcome;
+    unsigned version;
+    int result = wire_versions_decode(body, &versions, err);
+    if (result == 0) {
+        result = wire_versions_agree(&versions, "destination", &version, err);
+    }
+    if (result < 0) {
+        return result;
+    }
+    if (length != WIRE_WELCOME_SIZE) {
+        return error_set(err, EPROTO, "the destination's WELCOME has %u bytes instead of %d",
+                         length, WIRE_WELCOME_SIZE);
+    }
+    result = wire_welcome_decode(body, &welcome, err);
+    if (result == 0 && strcmp(welcome.move_id, source->options->move_id) != 0) {
+        return error_set(err, EPROTO, "the destination expects another move, %s", welcome.move_id);
+    }
+    return result;
+}
+
+static int shake_hands(struct source *source, struct error *err)
+{
+    uint8_t body[WIRE_GREETING_MOST];
+    uint32_t length;
+    source_progress_phase(source, ENGINE_PHASE_CONNECT);
+    int result = send_hello(source, err);
+    if (result == 0) {
+        result = source_expect_greeting(source, body, &length, err);
+    }
+    if (result == 0) {
+        result = check_welcome(source, body, length, err);
+    }
+    if (result == 0) {
+        source->started_ns = source_now(source);
+    }
+    return result;
+}
+
+/* The move is off; the source owns the VM. */
+static enum engine_outcome abandon(struct source *source, struct error *err)
+{
+    const struct engine_source_guest *guest = source->guest;
+    enum source_state failed_in = source->state;
+    enum engine_outcome outcome = ENGINE_OUTCOME_STAYED;
+    struct error resume_error = ERROR_NONE;
+    source_set_state(source, SOURCE_ABORTED);
+    if (failed_in >= SOURCE_STOPPING &&
+        guest->operations->resume(guest->guest, &resume_error) < 0) {
+        outcome = ENGINE_OUTCOME_STRANDED;
+    }
+    if (failed_in >= SOURCE_LAST_PASS) {
+        source->statistics->blackout.run_ns = source_lap(source);
+    }
+    if (failed_in >= SOURCE_PRECOPY) {
+        guest->operations->stop_tracking(guest->guest);
+    }
+    stream_last_words(&source->stream, err);
+    stream_send_abort(&source->stream, err, NULL); /* best effort: a lost channel says it too */
+    enum engine_phase phase = err->code == ECANCELED ? ENGINE_PHASE_CANCELLED : ENGINE_PHASE_FAILED;
+    if (outcome == ENGINE_OUTCOME_STRANDED) {
+        struct error first = *err;
+        error_set(err, resume_error.code,
+                  "the guest could not be resumed: %.300s (the move had failed: %.300s)",
+                  resume_error.message, first.message);
+    }
+    source_progress_phase(source, phase);
+    return outcome;
+}
+
+static int await_running(struct source *source, struct error *err)
+{
+    uint8_t body[WIRE_RUNNING_SIZE];
+    struct error missing = ERROR_NONE;
+    int result = source_send(source, WIRE_RUN, NULL, 0, &missing);
+    if (result == 0) {
+        result = source_expect(source, WIRE_RUNNING, body, sizeof(body), SOURCE_RUNNING_LIMIT_NS,
+                               &missing);
+    }
+    if (result < 0) {
+        stream_last_words(&source->stream, &missing);
+        error_set(err, missing.code,
+                  "the VM belongs to the destination now, whose word that it runs is missing: %s",
+                  missing.message);
+        return error_remedy(err, "look at the VM on the destination host");
+    }
+    return 0;
+}
+
+/* The one decision, and what follows from it. */
+static enum engine_outcome hand_over(struct source *source, struct error *err)
+{
+    struct engine_blackout *blackout = &source->statistics->blackout;
+    source_set_state(source, SOURCE_COMMITTING);
+    enum engine_verdict verdict = source->ownership->commit(source->ownership->ownership);
+    blackout->commit_ns = source_lap(source);
+    if (verdict == ENGINE_OWNER_SOURCE) {
+        error_set(err, ECONNRESET, "the destination withdrew before the VM was handed over");
+        return abandon(source, err);
+    }
+    source_set_state(source, SOURCE_AWAIT_RUNNING);
+    await_running(source, err);
+    blackout->run_ns = source_lap(source);
+    source_set_state(source, SOURCE_DONE);
+    source->guest->operations->stop_tracking(source->guest->guest);
+    source_progress_phase(source, ENGINE_PHASE_DONE);
+    return ENGINE_OUTCOME_MOVED;
+}
+
+static enum engine_outcome run(struct source *source, struct error *err)
+{
+    int result = shake_hands(source, err);
+    if (result == 0) {
+        result = source_precopy(source, err);
+    }
+    if (result == 0) {
+        result = source_switch_over(source, err);
+    }
+    return result < 0 ? abandon(source, err) : hand_over(source, err);
+}
+
+/* The figures that are sums, or known only at the end. */
+static void finish_statistics(struct source *source)
+{
+    struct engine_statistics *statistics = source->statistics;
+    const struct engine_blackout *blackout = &statistics->blackout;
+    source_round_record(source);
+    statistics->bytes_sent = source->stream.bytes_sent;
+    statistics->total_ns = source->started_ns ? source_now(source) - source->started_ns : 0;
+    statistics->blackout_ns = blackout->last_pass_ns + blackout->save_state_ns +
+                              blackout->load_state_ns + blackout->commit_ns + blackout->run_ns;
+}
+
+static void source_free(struct source *source)
+{
+    page_set_done(&source->pending);
+    page_set_done(&source->dropped);
+    page_set_done(&source->delivered);
+    page_set_done(&source->new_dirty);
+    page_set_done(&source->new_dropped);
+    free(source);
+}
+
+static struct source *source_new(uint64_t pages)
+{
+    struct source *source = calloc(1, sizeof(*source));
+    if (!source) {
+        return NULL;
+    }
+    if (page_set_init(&source->pending, pages) < 0 || page_set_init(&source->dropped, pages) < 0 ||
+        page_set_init(&source->delivered, pages) < 0 ||
+        page_set_init(&source->new_dirty, pages) < 0 ||
+        page_set_init(&source->new_dropped, pages) < 0) {
+        source_free(source);
+        return NULL;
+    }
+    return source;
+}
+
+enum engine_outcome engine_source_run(const struct engine_source_options *options,
+                                      const struct engine_source_guest *guest,
+                                      const struct engine_channel *channel,
+                                      const struct engine_clock *clock,
+                                      const struct engine_ownership *ownership,
+                                      const struct engine_observer *observer,
+                                      struct engine_statistics *ret_statistics, struct error *err)
+{
+    *ret_statistics = (struct engine_statistics){0};
+    struct source *source = source_new(guest->memory_size / ENGINE_PAGE_SIZE);
+    if (!source) {
+        error_set(err, ENOMEM, "no memory to keep track of %llu pages",
+                  (unsigned long long)(guest->memory_size / ENGINE_PAGE_SIZE));
+        return ENGINE_OUTCOME_STAYED;
+    }
+    source->options = options;
+    source->guest = guest;
+    source->clock = clock;
+    source->ownership = ownership;
+    source->observer = observer;
+    source->stream = (struct stream){.channel = channel, .peer = "destination"};
+    source->statistics = ret_statistics;
+    source->progress.predicted_blackout_ns = UINT64_MAX;
+    enum engine_outcome outcome = run(source, err);
+    finish_statistics(source);
+    source_free(source);
+    return outcome;
+}

@@ -1,0 +1,151 @@
+/*
+ * Pre-copy: round upon round while the guest runs, and the decision to switch over.
+ *
+ * After each round the pages dirtied meanwhile are collected and the blackout is predicted: what
+ * they take at the measured rate, the device state, one more collection. At or under the target,
+ * pre-copy is over. Rounds get shorter as long as the link outruns the guest. When some rounds in a
+ * row did not shrink, more of them are no use by themselves: then the source only watches, by
+ * collecting at short intervals, until the guest writes so little that a round sent now would leave
+ * little enough behind (or a while has passed: then a round is tried anyway). That goes on until
+ * the time limit.
+ */
+#include "base/clock.h"
+#include "base/units.h"
+#include "engine/source_internal.h"
+#include "engine/source_progress.h"
+
+#define STALLED_ROUNDS 3u
+#define WATCH_INTERVAL_NS (50 * NANOSECONDS_PER_MILLISECOND)
+#define WATCH_MOST_NS (1000 * NANOSECONDS_PER_MILLISECOND)
+
+/* Whether rounds still shrink. */
+struct convergence {
+    uint64_t least_pages; /* dirty after a round, ever */
+    uint32_t stalled;     /* rounds in a row that were not clearly below it */
+};
+
+static void note_round(struct convergence *convergence, uint64_t pages)
+{
+    if (pages < convergence->least_pages - convergence->least_pages / 8) {
+        convergence->stalled = 0;
+    } else {
+        convergence->stalled++;
+    }
+    if (pages < convergence->least_pages) {
+        convergence->least_pages = pages;
+    }
+}
+
+static bool blackout_is_short(struct source *source)
+{
+    uint64_t predicted_ns = source_predict_blackout(source);
+    source->progress.predicted_blackout_ns = predicted_ns;
+    return predicted_ns <= source->options->blackout_target_ns;
+}
+
+static int send_round(struct source *source, struct error *err)
+{
+    source_begin_round(source);
+    int result = source_send_pages(source, err);
+    if (result == 0) {
+        result = source_end_round(source, err);
+    }
+    if (result == 0) {
+        result = source_await_round(source, err);
+    }
+    source->round.duration_ns = source_now(source) - source->round_began_ns;
+    if (result == 0) {
+        source_rate_finish(source);
+    }
+    return result;
+}
+
+/* Whether a round sent now would leave few enough dirty pages, if the guest goes on as lately. */
+static bool round_would_do(const struct source *source)
+{
+    uint64_t bytes = page_set_count(&source->pending) * ENGINE_PAGE_SIZE;
+    uint64_t round_ns = rate_duration_ns(&source->rate, bytes);
+    if (round_ns == UINT64_MAX) {
+        return true; /* nothing was ever sent: a round will tell the rate */
+    }
+    double left_bytes =
+        (double)source->dirty_per_second * (double)round_ns / NANOSECONDS_PER_SECOND;
+    uint64_t blackout_ns = rate_duration_ns(&source->rate, (uint64_t)left_bytes) +
+                           source->options->device_state_ns + source->collect_took_ns;
+    return blackout_ns <= source->options->blackout_target_ns;
+}
+
+/* Watches until the guest is calm, or a while has passed. */
+static int watch(struct source *source, struct error *err)
+{
+    uint64_t end_ns = source_now(source) + WATCH_MOST_NS;
+    do {
+        int result = source_pause(source, WATCH_INTERVAL_NS, err);
+        if (result == 0) {
+            result = source_collect(source, err);
+        }
+        if (result < 0) {
+            return result;
+        }
+    } while (!blackout_is_short(source) && !round_would_do(source) && source_now(source) < end_ns);
+    return 0;
+}
+
+/* The first round is all there is. Tracking begins before the look, so that nothing is missed. */
+static int begin_tracking(struct source *source, struct error *err)
+{
+    const struct engine_source_guest *guest = source->guest;
+    int result = guest->operations->start_tracking(guest->guest, err);
+    if (result < 0) {
+        return result;
+    }
+    source_set_state(source, SOURCE_PRECOPY);
+    source->collected_ns = source_now(source);
+    source_progress_phase(source, ENGINE_PHASE_PRECOPY);
+    return guest->operations->collect_populated(guest->guest, &source->pending, err);
+}
+
+/* A target below what the device state takes by itself would be tried for, and missed, for ever. */
+static int check_target(const struct source *source, struct error *err)
+{
+    const struct engine_source_options *options = source->options;
+    if (options->device_state_ns <= options->blackout_target_ns) {
+        return 0;
+    }
+    char state[32], target[32];
+    units_format_duration(options->device_state_ns, state, sizeof(state));
+    units_format_duration(options->blackout_target_ns, target, sizeof(target));
+    error_set(err, ENOTSUP,
+              "the guest's device state alone takes about %s to save and load, the blackout may be "
+              "%s",
+              state, target);
+    return error_remedy(
+        err, "allow a longer blackout (--blackout %llums)",
+        (unsigned long long)(options->device_state_ns * 2 / NANOSECONDS_PER_MILLISECOND + 1));
+}
+
+int source_precopy(struct source *source, struct error *err)
+{
+    struct convergence convergence = {.least_pages = UINT64_MAX};
+    int result = check_target(source, err);
+    if (result == 0) {
+        result = begin_tracking(source, err);
+    }
+    while (result == 0) {
+        result = send_round(source, err);
+        if (result == 0) {
+            result = source_collect(source, err);
+        }
+        if (result < 0 || blackout_is_short(source)) {
+            break;
+        }
+        note_round(&convergence, source->round.pages_dirtied);
+        if (convergence.stalled >= STALLED_ROUNDS || source->round.pages_dirtied == 0) {
+            result = watch(source, err);
+            if (result < 0 || blackout_is_short(source)) {
+                break;
+            }
+        }
+    }
+    return result;
+}

@@ -1,0 +1,23 @@
+/* The figures of a move: rounds for the report, fraction and estimates for the progress line. */
+#pragma once
+
+#include "engine/source_internal.h"
+
+/* A round of `pages` begins; what the last round left open is recorded. */
+void source_round_open(struct source *source, uint64_t pages);
+/* The open round goes into the statistics; nothing when there is none. */
+void source_round_record(struct source *source);
+
+/* The phase changed: told at once. */
+void source_progress_phase(struct source *source, enum engine_phase phase);
+/* Takes a sample of the rate, and tells the observer, at most ten times a second. */
+void source_progress_sample(struct source *source);
+/* The channel was empty, or is now: exact moments for the rate. */
+void source_rate_resume(struct source *source);
+void source_rate_finish(struct source *source);
+
+/* The blackout if it switched over now; UINT64_MAX while there is no telling. */
+uint64_t source_predict_blackout(const struct source *source);
+
+/* Fills err: pre-copy took longer than allowed, and why. Returns -ETIMEDOUT. */
+int source_timeout_error(const struct source *source, struct error *err);

@@ -1,0 +1,117 @@
+/*
+ * The switchover up to the destination's READY: stop, last pass, device state. Every failure here
+ * is still the source's to undo.
+ */
+#include "base/clock.h"
+#include "engine/source_internal.h"
+#include "engine/source_progress.h"
+
+/* Device state on its way from the guest: cut into frames. */
+static int emit_state(void *context, const void *bytes, size_t length, struct error *err)
+{
+    struct source *source = context;
+    const uint8_t *at = bytes;
+    while (length > 0) {
+        size_t part = length < WIRE_STATE_MOST ? length : WIRE_STATE_MOST;
+        int result = source_check(source, err);
+        if (result == 0) {
+            result = source_send(source, WIRE_DEVICE_STATE, at, part, err);
+        }
+        if (result < 0) {
+            return result;
+        }
+        source->statistics->device_state_bytes += part;
+        at += part;
+        length -= part;
+    }
+    return 0;
+}
+
+static int stop_guest(struct source *source, struct error *err)
+{
+    const struct engine_source_guest *guest = source->guest;
+    source_set_state(source, SOURCE_STOPPING);
+    int result = guest->operations->stop(guest->guest, emit_state, source, err);
+    if (result < 0) {
+        return result;
+    }
+    source->lap_began_ns = guest->operations->stopped_ns
+                               ? guest->operations->stopped_ns(guest->guest)
+                               : source_now(source);
+    source_set_state(source, SOURCE_LAST_PASS);
+    return 0;
+}
+
+static int last_pass(struct source *source, struct error *err)
+{
+    int result = source_collect(source, err);
+    if (result < 0) {
+        return result;
+    }
+    source_begin_round(source);
+    result = source_send_pages(source, err);
+    source->statistics->blackout.last_pass_ns = source_lap(source);
+    return result;
+}
+
+/* The rest of the device state, and the pages that saving it dirtied. They belong to the last
+ * round.
+ */
+static int save_state(struct source *source, struct error *err)
+{
+    const struct engine_source_guest *guest = source->guest;
+    source_set_state(source, SOURCE_SAVING);
+    int result = guest->operations->finish_state(guest->guest, emit_state, source, err);
+    if (result == 0) {
+        result = source_collect(source, err);
+    }
+    if (result < 0) {
+        return result;
+    }
+    source_extend_round(source);
+    result = source_send_pages(source, err);
+    if (result == 0) {
+        result = source_end_round(source, err);
+    }
+    source->round.duration_ns = source_now(source) - source->round_began_ns;
+    return result;
+}
+
+static int end_state(struct source *source, struct error *err)
+{
+    uint8_t body[WIRE_STATE_END_SIZE];
+    struct wire_state_end end = {.state_bytes = source->statistics->device_state_bytes};
+    wire_state_end_encode(&end, body);
+    source_set_state(source, SOURCE_AWAIT_READY);
+    int result = source_send(source, WIRE_STATE_END, body, sizeof(body), err);
+    source->statistics->blackout.save_state_ns = source_lap(source);
+    return result;
+}
+
+static int await_ready(struct source *source, struct error *err)
+{
+    uint8_t body[WIRE_READY_SIZE];
+    int result = source_await_round(source, err);
+    if (result == 0) {
+        result = source_expect(source, WIRE_READY, body, sizeof(body), SOURCE_READY_LIMIT_NS, err);
+    }
+    source->statistics->blackout.load_state_ns = source_lap(source);
+    return result;
+}
+
+int source_switch_over(struct source *source, struct error *err)
+{
+    source->statistics->predicted_blackout_ns = source->progress.predicted_blackout_ns;
+    source_progress_phase(source, ENGINE_PHASE_SWITCHOVER);
+    int result = stop_guest(source, err);
+    if (result == 0) {
+        result = last_pass(source, err);
+    }
+    if (result == 0) {
+        result = save_state(source, err);
+    }
+    if (result == 0) {
+        result = end_state(source, err);
+    }
+    return result < 0 ? result : await_ready(source, err);
+}
