@@ -1,9 +1,10 @@
 /*
  * A guest that proves its own memory, in one boot sector.
  *
- * For ever: counts up, writes the counter to both ends of each of the 96 pages from 0x20000 to 0x80000, then checks them all. Says
- * '.' on the first serial port every 256 rounds, and 'X' whenever a value is wrong. Real mode only, so that it also
- * runs where a 64-bit kernel cannot (a paravirtual KVM).
+ * For ever: counts up, writes the counter to both ends of each of the 96 pages from 0x20000 to
+ * 0x80000, then checks them all. Says '.' on the first serial port every 256 rounds, and 'X'
+ * whenever a value is wrong. Real mode only, so that it also runs where a 64-bit kernel cannot (a
+ * paravirtual KVM).
  */
     .section .rodata
     .code16

@@ -13,8 +13,10 @@ struct fixture {
     uint8_t *expected; /* the test marks the pages it wrote */
 };
 
-/* Makes the RAM file `name`, a guest of `pages` pages on it, and a tracker over it. Nothing is
- * scanned yet. */
+/*
+ * Makes the RAM file `name`, a guest of `pages` pages on it, and a tracker over it. Nothing is
+ * scanned yet.
+ */
 void fixture_start(struct fixture *fixture, const char *name, size_t pages);
 void fixture_stop(struct fixture *fixture);
 

@@ -64,8 +64,10 @@ static long touch_pages(const uint8_t *memory, const struct guest_request *reque
     return 0;
 }
 
-/* Counts up in 64-bit cells chosen at random (xorshift), so that each page's contents change with
- * every write. */
+/*
+ * Counts up in 64-bit cells chosen at random (xorshift), so that each page's contents change with
+ * every write.
+ */
 static long hammer(uint8_t *memory, size_t size, size_t writes)
 {
     uint64_t random = 88172645463325252u;

@@ -30,8 +30,10 @@ void guest_write(struct guest *guest, size_t first, size_t count, size_t stride)
 /* Reads one byte of each such page. */
 void guest_touch(struct guest *guest, size_t first, size_t count, size_t stride);
 
-/* The child calls read(fd) into its RAM at `offset`; `fd` was open when it was started. Returns the
- * count or -errno. */
+/*
+ * The child calls read(fd) into its RAM at `offset`; `fd` was open when it was started. Returns the
+ * count or -errno.
+ */
 long guest_read(struct guest *guest, int fd, size_t offset, size_t length);
 
 /* The same with preadv() from the start of a file, into two parts one page apart. */

@@ -49,8 +49,10 @@ void qemu_boot_disk(struct qemu *qemu, const char *name);
 /* Creates the image of such a disk, raw, owned by the user that QEMU runs as. */
 void qemu_disk_new(const char *name);
 
-/* Adds a virtio disk: image format "raw" or "qcow2", a path or /dev/fdset/N, and more options (""
- * or ",option=value"). */
+/*
+ * Adds a virtio disk: image format "raw" or "qcow2", a path or /dev/fdset/N, and more options (""
+ * or ",option=value").
+ */
 void qemu_disk(struct qemu *qemu, const char *format, const char *filename, const char *options);
 
 /* Starts it and connects QMP. */
@@ -69,8 +71,10 @@ bool qemu_is(struct qemu *qemu, const char *state);
 /* Opens a tracker on its RAM. */
 void qemu_track(struct qemu *qemu, struct tracker *tracker);
 
-/* Waits until the guest made progress: `count` times '.' after what it said so far. Anything but
- * '.', ever, fails. */
+/*
+ * Waits until the guest made progress: `count` times '.' after what it said so far. Anything but
+ * '.', ever, fails.
+ */
 void qemu_expect_progress(struct qemu *qemu, size_t count);
 
 /* Waits for one character. Returns it, or 0 after a while. */

@@ -48,12 +48,15 @@ void platform_fail(const char *what, const char *file, int line);
  */
 void platform_private_mounts(void);
 
-/* Mounts another tmpfs on PLATFORM_FOLDER/`name`, with mount options such as "huge=always,size=8m".
+/*
+ * Mounts another tmpfs on PLATFORM_FOLDER/`name`, with mount options such as "huge=always,size=8m".
  */
 void platform_mount_tmpfs(const char *name, const char *options);
 
-/* Creates and opens the file PLATFORM_FOLDER/`name`, `size` bytes long, all hole. The caller closes
- * it. */
+/*
+ * Creates and opens the file PLATFORM_FOLDER/`name`, `size` bytes long, all hole. The caller closes
+ * it.
+ */
 int platform_file_new(const char *name, size_t size);
 
 /* Bytes that `fd` occupies, holes left out. */

@@ -8,12 +8,16 @@
 #define TAP_FRAME 60
 #define TAP_ETHERTYPE_RARP 0x8035
 
-/* Enters a new network namespace, in which the program's devices live and die. Skips the program if
- * it cannot. */
+/*
+ * Enters a new network namespace, in which the program's devices live and die. Skips the program if
+ * it cannot.
+ */
 void tap_private_network(void);
 
-/* Makes the tap device `name`, up, without a virtio header. Returns its descriptor, which the
- * caller closes. */
+/*
+ * Makes the tap device `name`, up, without a virtio header. Returns its descriptor, which the
+ * caller closes.
+ */
 int tap_new(const char *name);
 
 /* Makes the bridge `name`, up, with no spanning tree and no delay. */

@@ -89,7 +89,8 @@ static void test_page_read_after_its_removal_is_not_seen(void **state)
     assert_hole(fixture, PAGES, 0);
 }
 
-/* Part of a huge page given back: the kernel splits it, and the extents show the hole to the page.
+/*
+ * Part of a huge page given back: the kernel splits it, and the extents show the hole to the page.
  */
 static void test_hole_in_a_huge_page_shows_in_extents(void **state)
 {

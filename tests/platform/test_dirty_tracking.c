@@ -38,8 +38,10 @@ static void test_first_scan_reports_every_page(void **state)
     assert_int_equal(fixture_scan(fixture), PAGES);
 }
 
-/* A scan reports the pages written since the last one, no other, and arms them again in the same
- * call. */
+/*
+ * A scan reports the pages written since the last one, no other, and arms them again in the same
+ * call.
+ */
 static void test_scan_reports_exactly_the_pages_written(void **state)
 {
     struct fixture *fixture = *state;
@@ -53,8 +55,10 @@ static void test_scan_reports_exactly_the_pages_written(void **state)
     }
 }
 
-/* A scan whose answer does not fit stops, says where (walk_end), and goes on from there without a
- * loss. */
+/*
+ * A scan whose answer does not fit stops, says where (walk_end), and goes on from there without a
+ * loss.
+ */
 static void test_scan_goes_on_where_its_answer_was_full(void **state)
 {
     struct fixture *fixture = *state;
@@ -66,8 +70,10 @@ static void test_scan_goes_on_where_its_answer_was_full(void **state)
     }
 }
 
-/* WP_UNPOPULATED: a page that did not exist at the scan is reported when it is written for the
- * first time. */
+/*
+ * WP_UNPOPULATED: a page that did not exist at the scan is reported when it is written for the
+ * first time.
+ */
 static void test_first_write_to_a_hole_is_reported(void **state)
 {
     struct fixture *fixture = *state;
@@ -89,8 +95,10 @@ static void test_reading_makes_nothing_dirty(void **state)
     assert_int_equal(fixture_scan(fixture), 0);
 }
 
-/* What two processes may agree on: the first does the handshake, the second gets EINVAL and goes
- * on. */
+/*
+ * What two processes may agree on: the first does the handshake, the second gets EINVAL and goes
+ * on.
+ */
 static void test_userfaultfd_handshake_succeeds_once(void **state)
 {
     struct fixture *fixture = *state;

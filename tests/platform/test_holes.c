@@ -64,8 +64,10 @@ static void test_extents_show_what_exists(void **state)
     }
 }
 
-/* fallocate'd pages read as zeroes: are they told apart from holes? SEEK_DATA says what the walk
- * would send. */
+/*
+ * fallocate'd pages read as zeroes: are they told apart from holes? SEEK_DATA says what the walk
+ * would send.
+ */
 static void test_reserved_pages_occupy_and_read_as_zeroes(void **state)
 {
     char page[PLATFORM_PAGE];

@@ -36,8 +36,10 @@ static int stop(void **state)
     return 0;
 }
 
-/* Fills the file without the guest's mapping taking part, as the mover's pwrite does on the
- * destination. */
+/*
+ * Fills the file without the guest's mapping taking part, as the mover's pwrite does on the
+ * destination.
+ */
 static void fill_file(struct fixture *fixture, size_t bytes)
 {
     static char block[PLATFORM_HUGE_PAGE];

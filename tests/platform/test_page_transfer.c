@@ -165,8 +165,10 @@ static int store_into(void *argument)
     return 0;
 }
 
-/* A store by the process itself is SIGBUS: the mover never fills pages by memcpy unless room is
- * reserved. */
+/*
+ * A store by the process itself is SIGBUS: the mover never fills pages by memcpy unless room is
+ * reserved.
+ */
 static void test_storing_into_a_full_tmpfs_is_sigbus(void **state)
 {
     int target = make_cramped_target("store");

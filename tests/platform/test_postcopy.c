@@ -203,8 +203,10 @@ static void test_wake_alone_hands_out_zeroes_on_huge_pages(void **state)
     fixture_stop(&fixture);
 }
 
-/* The way out: report pages that exist but are not mapped as well (MINOR), and map each with
- * UFFDIO_CONTINUE when it is right. */
+/*
+ * The way out: report pages that exist but are not mapped as well (MINOR), and map each with
+ * UFFDIO_CONTINUE when it is right.
+ */
 static void test_minor_faults_and_continue_fill_huge_pages(void **state)
 {
     assert_reads_are_filled(*state, fill_and_continue);

@@ -128,8 +128,10 @@ static int make_own_userfaultfd(void *argument)
     return ioctl(userfaultfd, UFFDIO_REGISTER, &range) == 0 ? 0 : 3;
 }
 
-/* The preload library in QEMU: an inherited, open /dev/userfaultfd gives a full userfaultfd to
- * nobody. */
+/*
+ * The preload library in QEMU: an inherited, open /dev/userfaultfd gives a full userfaultfd to
+ * nobody.
+ */
 static void test_inherited_userfaultfd_device_works_without_privileges(void **state)
 {
     int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);

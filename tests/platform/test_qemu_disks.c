@@ -36,8 +36,10 @@ static const struct image images[] = {
 
 static struct pair pair;
 
-/* Gives QEMU the image as a member of a descriptor set. Returns our copy of it, for the caller to
- * close. */
+/*
+ * Gives QEMU the image as a member of a descriptor set. Returns our copy of it, for the caller to
+ * close.
+ */
 static int add_descriptor(struct qemu *qemu, const struct image *image)
 {
     static char arguments[8][32];
@@ -151,8 +153,10 @@ static void test_loaded_destination_holds_locks(void **state)
     qemu_expect_progress(&pair.source, PROGRESS);
 }
 
-/* ... or have it wait with late-block-activate: then it has none until cont, and the source can go
- * on at any moment. */
+/*
+ * ... or have it wait with late-block-activate: then it has none until cont, and the source can go
+ * on at any moment.
+ */
 static void test_late_block_activate_leaves_locks_until_cont(void **state)
 {
     (void)state;
@@ -198,8 +202,10 @@ static void test_lock_outlives_qemu_while_its_descriptor_is_held(void **state)
     qemu_start(&pair.destination);
 }
 
-/* Why auto-read-only stays off: with it QEMU first asks the set for a read-only descriptor, and
- * later leaves its locks on that. */
+/*
+ * Why auto-read-only stays off: with it QEMU first asks the set for a read-only descriptor, and
+ * later leaves its locks on that.
+ */
 static void test_auto_read_only_wants_a_second_descriptor(void **state)
 {
     (void)state;

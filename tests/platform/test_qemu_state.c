@@ -93,8 +93,10 @@ static void test_device_stream_leaves_ram_out(void **state)
     assert_true(length < DEVICE_STATE_LIMIT);
 }
 
-/* The abort path after the stream was sent: no destination took the machine, so the source goes on,
- * disk included. */
+/*
+ * The abort path after the stream was sent: no destination took the machine, so the source goes on,
+ * disk included.
+ */
 static void test_source_resumes_after_its_state_was_sent(void **state)
 {
     struct pair *pair = *state;
@@ -119,8 +121,10 @@ static void test_resumed_source_can_migrate_again(void **state)
     assert_true(save_devices(pair) > 0);
 }
 
-/* The abort path before: QEMU starts the vCPUs by itself, and says so before it says that the
- * migration is cancelled. */
+/*
+ * The abort path before: QEMU starts the vCPUs by itself, and says so before it says that the
+ * migration is cancelled.
+ */
 static void test_cancel_before_switchover_resumes_the_source(void **state)
 {
     struct pair *pair = *state;
@@ -148,7 +152,8 @@ static void test_lost_stream_resumes_the_source(void **state)
     qemu_expect_progress(&pair->source, PROGRESS);
 }
 
-/* Everything over passed descriptors: getfd and fd: on both sides, "-incoming defer -S", then cont.
+/*
+ * Everything over passed descriptors: getfd and fd: on both sides, "-incoming defer -S", then cont.
  */
 static void test_machine_moves_over_passed_descriptors(void **state)
 {

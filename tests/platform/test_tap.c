@@ -16,11 +16,6 @@
 #define PATIENCE_MS 3000.0
 #define SHORT_MS 50.0
 
-/* Older than the headers of Debian 11, kept for completeness of the fact. */
-#ifndef TUNSETCARRIER
-#define TUNSETCARRIER _IOW('T', 226, int)
-#endif
-
 static struct {
     int guest; /* tap0: the virtual machine's */
     int peer;  /* tap1: another port of the bridge */
@@ -87,8 +82,10 @@ static void test_carrier_is_switched_without_privileges(void **state)
     assert_true(tap_has_carrier("tap0"));
 }
 
-/* The destination's announcement, and what a guest sends: from tap descriptor to the other bridge
- * port. */
+/*
+ * The destination's announcement, and what a guest sends: from tap descriptor to the other bridge
+ * port.
+ */
 static void test_frame_written_to_the_descriptor_enters_the_bridge(void **state)
 {
     double took;

@@ -19,13 +19,15 @@ struct tracker {
     (UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM | \
      UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_WP_ASYNC)
 
-/* Skips the program unless this kernel has userfaultfd with asynchronous write-protect, and
- * PAGEMAP_SCAN. */
+/*
+ * Skips the program unless this kernel has userfaultfd with asynchronous write-protect, and
+ * PAGEMAP_SCAN.
+ */
 void tracker_require(void);
 
 /*
- * Takes descriptor `userfaultfd` of process `pid`, and registers `size` bytes at its `address`.
- * All pages count as written until the first tracker_scan().
+ * Takes descriptor `userfaultfd` of process `pid`, and registers `size` bytes at its `address`. All
+ * pages count as written until the first tracker_scan().
  */
 void tracker_open(struct tracker *tracker, pid_t pid, int userfaultfd, uint64_t address,
                   size_t size);
@@ -40,6 +42,7 @@ void tracker_close(struct tracker *tracker);
  */
 long tracker_scan(const struct tracker *tracker, uint8_t *written);
 
-/* Protects the whole range with UFFDIO_WRITEPROTECT, which also splits huge mappings. 0 or -errno.
+/*
+ * Protects the whole range with UFFDIO_WRITEPROTECT, which also splits huge mappings. 0 or -errno.
  */
 int tracker_protect(const struct tracker *tracker);
