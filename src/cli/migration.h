@@ -1,0 +1,18 @@
+/* What a migration's answers look like to a person. */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/error.h"
+#include "cli/terminal.h"
+
+/* Whether a dry run's checks block the move: 1 or 0, or -EPROTO for an answer that names none. A
+ * level that is not understood blocks: nobody should move a VM on a guess. */
+int migration_is_blocked(const json_t *answer, struct error *err);
+
+/* Prints the checks, OK, WARN or BLOCK each with its remedy, and the verdict. */
+void migration_print_checks(const struct terminal *terminal, const json_t *answer, const char *vm,
+                            const char *to);
+
+/* Prints the report of a migration, by round. 0 or -ENOMEM. */
+int migration_print_report(const struct terminal *terminal, const json_t *task, struct error *err);

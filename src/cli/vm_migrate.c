@@ -1,0 +1,223 @@
+/*
+ * drover vm migrate: moves a VM, and shows it while it lasts.
+ *
+ * The move is the agent's: this command asks for it, watches, and prints what was reported. Ctrl-C
+ * asks the agent to cancel and goes on watching, for the VM's place is only known when the task
+ * has ended; a second one leaves the move to the agent.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "cli/command.h"
+#include "cli/fields.h"
+#include "cli/interrupt.h"
+#include "cli/migration.h"
+#include "cli/progress.h"
+#include "cli/task.h"
+
+const struct option_spec vm_migrate_options[] = {
+    {"--to", "HOST", "where to"},
+    {"--dry-run", NULL, "only check, change nothing; exit code 5 when something blocks the move"},
+    {"--blackout", "MS", "the longest stop of the guest to aim at (50)"},
+    {"--timeout", "SECONDS", "give up after so long, the guest untouched (never)"},
+    {"--bandwidth", "RATE", "send no more than this a second, such as 100M (no limit)"},
+    {"--progress", "KIND", "live, plain, json or none; live on a terminal, else plain"},
+    {"--no-wait", NULL, "leave the move to the agent at once, and print the task's id"},
+    {NULL},
+};
+
+enum watch_kind { WATCH_LIVE, WATCH_PLAIN, WATCH_JSON, WATCH_NONE };
+
+struct watch {
+    struct cli *cli;
+    enum watch_kind kind;
+    struct progress progress;
+    const json_t *task; /* as started: its id is what cancelling needs */
+    unsigned interrupts;
+    bool away_reported;
+};
+
+static int choose_kind(const struct cli *cli, enum watch_kind *ret_kind, struct error *err)
+{
+    static const char *const names[] = {"live", "plain", "json", "none"};
+    const char *name = arguments_value(&cli->arguments, "--progress");
+    if (!name) {
+        *ret_kind = cli->json ? WATCH_NONE : cli->notes.interactive ? WATCH_LIVE : WATCH_PLAIN;
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(names[i], name) == 0) {
+            bool can_draw = i != WATCH_LIVE || cli->notes.interactive;
+            *ret_kind = can_draw ? (enum watch_kind)i : WATCH_PLAIN;
+            return 0;
+        }
+    }
+    error_set(err, EINVAL, "--progress cannot be \"%s\"", name);
+    return error_remedy(err, "use live, plain, json or none");
+}
+
+static int make_request(const struct cli *cli, json_t **ret_request, struct error *err)
+{
+    const struct arguments *arguments = &cli->arguments;
+    const char *to = arguments_value(arguments, "--to");
+    int64_t blackout_ms = 50;
+    int64_t timeout_s = 0;
+    uint64_t bandwidth = 0;
+    if (!to) {
+        error_set(err, EINVAL, "drover vm migrate needs a destination");
+        return error_remedy(err, "name it with --to HOST; drover host show lists the peers");
+    }
+    if (!file_name_is_safe(to)) {
+        return error_set(err, EINVAL, "\"%s\" cannot be the name of a host", to);
+    }
+    if (arguments_integer(arguments, "--blackout", 1, 60000, &blackout_ms, err) < 0 ||
+        arguments_integer(arguments, "--timeout", 1, 7 * 24 * 3600, &timeout_s, err) < 0 ||
+        arguments_size(arguments, "--bandwidth", &bandwidth, err) < 0) {
+        return -EINVAL;
+    }
+    bool dry_run = arguments_has(arguments, "--dry-run");
+    *ret_request = json_pack("{s:s,s:b,s:I,s:I,s:I}", "to", to, "dry_run", dry_run, "blackout_ms",
+                             (json_int_t)blackout_ms, "timeout_s", (json_int_t)timeout_s,
+                             "bandwidth_limit", (json_int_t)bandwidth);
+    return *ret_request ? 0 : error_set_errno(err, ENOMEM, "cannot ask for the move");
+}
+
+static int dry_run(struct cli *cli, const char *path, const char *name, const json_t *request,
+                   struct error *err)
+{
+    CLEANUP_JSON json_t *answer = NULL;
+    int result = api_call(cli->api, "POST", path, request, API_SECONDS, &answer, err);
+    if (result < 0) {
+        return result;
+    }
+    int blocked = migration_is_blocked(answer, err);
+    if (blocked < 0) {
+        return blocked;
+    }
+    if (!cli->json) {
+        migration_print_checks(&cli->output, answer, name, field_text(request, "to"));
+    } else if (command_print_json(cli, answer, err) < 0) {
+        return -err->code;
+    }
+    return blocked ? error_exit_status(ENOTSUP) : 0;
+}
+
+static void show(struct watch *watch, const json_t *task)
+{
+    const struct terminal *terminal = &watch->cli->notes;
+    char line[PROGRESS_LINE_SIZE];
+    if (watch->kind == WATCH_LIVE) {
+        progress_draw(&watch->progress, terminal, task);
+    } else if (watch->kind == WATCH_JSON) {
+        json_dumpf(task, terminal->stream, JSON_COMPACT);
+        fputc('\n', terminal->stream);
+    } else if (watch->kind == WATCH_PLAIN &&
+               progress_format_plain(&watch->progress, task, clock_monotonic_ns(), line)) {
+        fprintf(terminal->stream, "%s\n", line);
+    }
+}
+
+/* A line that stays, above the live ones. */
+static void note(struct watch *watch, const char *text)
+{
+    if (watch->kind == WATCH_LIVE || watch->kind == WATCH_PLAIN) {
+        progress_clear(&watch->progress, &watch->cli->notes);
+        fprintf(watch->cli->notes.stream, "%s\n", text);
+    }
+}
+
+static int interrupted(struct watch *watch, struct error *err)
+{
+    watch->interrupts++;
+    if (watch->interrupts > 1) {
+        progress_clear(&watch->progress, &watch->cli->notes);
+        error_set(err, EINTR, "left before the move had ended: it is the agent's now");
+        return error_remedy(err, "drover task show %s tells how it ends",
+                            field_text(watch->task, "id"));
+    }
+    note(watch, "cancelling; Ctrl-C again leaves the move to the agent");
+    struct error refused = ERROR_NONE;
+    if (task_cancel(watch->cli->api, watch->task, &refused) < 0) {
+        note(watch, refused.message);
+    }
+    return 0;
+}
+
+static int watch_task(void *context, const json_t *task, struct error *err)
+{
+    struct watch *watch = context;
+    if (interrupt_take()) {
+        int result = interrupted(watch, err);
+        if (result < 0) {
+            return result;
+        }
+    }
+    if (task) {
+        show(watch, task);
+    } else if (!watch->away_reported) {
+        note(watch, "the agent does not answer; the move goes on without it, waiting for it");
+    }
+    watch->away_reported = !task;
+    return 0;
+}
+
+static int follow(struct cli *cli, const json_t *task, enum watch_kind kind, struct error *err)
+{
+    CLEANUP_JSON json_t *last = NULL;
+    sigset_t before;
+    struct watch watch = {.cli = cli, .kind = kind, .task = task};
+    interrupt_hold(&before);
+    int result = task_follow(cli->api, task, watch_task, &watch, &last, err);
+    interrupt_release(&before);
+    progress_clear(&watch.progress, &cli->notes);
+    if (result < 0) {
+        return result;
+    }
+    result = cli->json ? command_print_json(cli, last, err)
+                       : migration_print_report(&cli->output, last, err);
+    fflush(cli->output.stream); /* the report first, then what went wrong */
+    return result < 0 ? result : task_result(last, err);
+}
+
+static int start(struct cli *cli, const char *path, const char *name, const json_t *request,
+                 enum watch_kind kind, struct error *err)
+{
+    CLEANUP_JSON json_t *task = NULL;
+    int result = task_start(cli->api, path, request, &task, err);
+    if (result < 0) {
+        return result;
+    }
+    if (!arguments_has(&cli->arguments, "--no-wait")) {
+        return follow(cli, task, kind, err);
+    }
+    if (cli->json) {
+        return command_print_json(cli, task, err);
+    }
+    const char *id = field_text(task, "id");
+    fprintf(cli->output.stream, "task %s moves %s to %s; drover task show %s tells how it goes\n",
+            id, name, field_text(request, "to"), id);
+    return 0;
+}
+
+int vm_migrate_command(struct cli *cli, struct error *err)
+{
+    CLEANUP_JSON json_t *request = NULL;
+    const char *name;
+    enum watch_kind kind = WATCH_NONE;
+    if (command_name(cli, 0, "VM", &name, err) < 0 || choose_kind(cli, &kind, err) < 0 ||
+        make_request(cli, &request, err) < 0) {
+        return -err->code;
+    }
+    CLEANUP_FREE char *path = file_path("/v1/vms/%s/migrate", name);
+    if (!path) {
+        return error_set_errno(err, ENOMEM, "cannot ask for the move");
+    }
+    if (arguments_has(&cli->arguments, "--dry-run")) {
+        return dry_run(cli, path, name, request, err);
+    }
+    return start(cli, path, name, request, kind, err);
+}
