@@ -36,34 +36,57 @@ static int read_to_end(int fd, size_t limit, struct buffer *content)
     }
 }
 
-int file_read(const char *path, size_t limit, struct buffer *ret_content, struct error *err)
+int file_read_fd(int fd, const char *what, size_t limit, struct buffer *ret_content,
+                 struct error *err)
 {
-    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return error_set_errno(err, errno, "cannot open %s", path);
-    }
     CLEANUP_BUFFER struct buffer content = {0};
     int result = read_to_end(fd, limit, &content);
     if (result == -EFBIG) {
-        return error_set(err, EFBIG, "%s is larger than %zu bytes", path, limit);
+        return error_set(err, EFBIG, "%s is larger than %zu bytes", what, limit);
     }
     if (result < 0) {
-        return error_set_errno(err, result, "cannot read %s", path);
+        return error_set_errno(err, result, "cannot read %s", what);
     }
     *ret_content = content;
     content = (struct buffer){0};
     return 0;
 }
 
-static int write_all(int fd, const char *bytes, size_t length)
+int file_read(const char *path, size_t limit, struct buffer *ret_content, struct error *err)
 {
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return error_set_errno(err, errno, "cannot open %s", path);
+    }
+    return file_read_fd(fd, path, limit, ret_content, err);
+}
+
+int file_open_data(const char *path, struct error *err)
+{
+    struct stat status;
+    if (path[0] != '/') {
+        return error_set(err, EINVAL, "the path \"%.300s\" is not absolute", path);
+    }
+    CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0) {
+        return error_set_errno(err, errno, "cannot open %s", path);
+    }
+    if (fstat(fd, &status) < 0 || !(S_ISREG(status.st_mode) || S_ISBLK(status.st_mode))) {
+        return error_set(err, EINVAL, "%s is neither a file nor a block device", path);
+    }
+    return steal_fd(&fd);
+}
+
+int file_write_all(int fd, const void *bytes, size_t length)
+{
+    const char *next = bytes;
     while (length > 0) {
-        ssize_t written = write(fd, bytes, length);
+        ssize_t written = write(fd, next, length);
         if (written < 0 && errno != EINTR) {
             return -errno;
         }
         if (written > 0) {
-            bytes += written;
+            next += written;
             length -= (size_t)written;
         }
     }
@@ -91,7 +114,7 @@ static int write_and_sync(const char *path, const void *bytes, size_t length, mo
     if (fd < 0) {
         return -errno;
     }
-    int result = write_all(fd, bytes, length);
+    int result = file_write_all(fd, bytes, length);
     if (result == 0 && fsync(fd) < 0) {
         result = -errno;
     }
@@ -117,20 +140,33 @@ int file_write_atomic(const char *path, const void *bytes, size_t length, mode_t
     return result < 0 ? error_set_errno(err, result, "cannot sync the folder of %s", path) : 0;
 }
 
+static int make_folder(const char *path, mode_t mode)
+{
+    struct stat status;
+    if (mkdir(path, mode) == 0) {
+        return 0;
+    }
+    if (errno != EEXIST || stat(path, &status) < 0) {
+        return -errno;
+    }
+    return S_ISDIR(status.st_mode) ? 0 : -ENOTDIR;
+}
+
 int file_make_folders(const char *path, mode_t mode, struct error *err)
 {
     CLEANUP_FREE char *partial = strdup(path);
     if (!partial) {
         return error_set_errno(err, ENOMEM, "cannot create %s", path);
     }
-    for (char *slash = partial + 1;; slash++) {
+    for (char *slash = partial + (*partial == '/');; slash++) {
         if (*slash != '/' && *slash != '\0') {
             continue;
         }
         char kept = *slash;
         *slash = '\0';
-        if (mkdir(partial, mode) < 0 && errno != EEXIST) {
-            return error_set_errno(err, errno, "cannot create the folder %s", partial);
+        int result = make_folder(partial, mode);
+        if (result < 0) {
+            return error_set_errno(err, result, "cannot create the folder %s", partial);
         }
         if (kept == '\0') {
             return 0;
@@ -143,12 +179,14 @@ static int remove_below(int parent, const char *name);
 
 static int remove_content(int folder)
 {
-    CLEANUP_DIRECTORY DIR *directory = fdopendir(dup(folder));
+    CLEANUP_CLOSE int stream_fd = fcntl(folder, F_DUPFD_CLOEXEC, 0);
+    CLEANUP_DIRECTORY DIR *directory = stream_fd < 0 ? NULL : fdopendir(stream_fd);
     if (!directory) {
         return -errno;
     }
+    steal_fd(&stream_fd);
     struct dirent *entry;
-    while ((entry = readdir(directory))) {
+    while (errno = 0, (entry = readdir(directory))) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
             continue;
         }
@@ -157,7 +195,7 @@ static int remove_content(int folder)
             return result;
         }
     }
-    return 0;
+    return -errno;
 }
 
 static int remove_below(int parent, const char *name)

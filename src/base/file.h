@@ -12,6 +12,17 @@
  * content (not counted in length). -EFBIG when it is larger. */
 int file_read(const char *path, size_t limit, struct buffer *ret_content, struct error *err);
 
+/* The same from an open descriptor, from its offset on; `what` names it in errors. */
+int file_read_fd(int fd, const char *what, size_t limit, struct buffer *ret_content,
+                 struct error *err);
+
+/* Writes all bytes; 0 or a negative errno. */
+int file_write_all(int fd, const void *bytes, size_t length);
+
+/* Opens for reading a file or block device that a user named by its absolute path; refuses what
+ * else the path may lead to, without waiting for it (a pipe, a terminal). Returns a descriptor. */
+int file_open_data(const char *path, struct error *err);
+
 /* Replaces `path` atomically: temporary file, fsync, rename, fsync of the folder. */
 int file_write_atomic(const char *path, const void *bytes, size_t length, mode_t mode,
                       struct error *err);

@@ -19,42 +19,60 @@
 
 #define KILL_TIMEOUT_NS (10 * NANOSECONDS_PER_SECOND)
 #define FDS_MOST 64
-#define FIRST_PARKED_FD 1000 /* descriptors wait above this while they are renumbered */
 
 /* ---- in the child, between fork and exec: async-signal-safe calls only ---- */
 
-static int redirect_standard_streams(const char *log_path)
+/* Opens a file under a number of its choice: dup2() onto the same number would leave it
+ * close-on-exec, when the descriptor was closed in us. */
+static int open_as(const char *path, int flags, int number)
 {
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null < 0 || dup2(null, STDIN_FILENO) < 0) {
-        return -errno;
-    }
-    if (!log_path) {
-        return 0;
-    }
-    int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-    if (log < 0 || dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0) {
+    int fd = open(path, flags, 0640);
+    if (fd < 0 || (fd != number && (dup2(fd, number) < 0 || close(fd) < 0))) {
         return -errno;
     }
     return 0;
 }
 
-/* Parked first, then placed: no child number overwrites a descriptor that is still needed. All
- * others close on exec, whatever another thread was just opening. */
-static int place_fds(const struct process_fd *fds, size_t count)
+static int redirect_standard_streams(const char *log_path)
 {
-    int parked[FDS_MOST];
-    for (size_t i = 0; i < count; i++) {
-        parked[i] = fcntl(fds[i].parent_fd, F_DUPFD_CLOEXEC, FIRST_PARKED_FD);
+    int result = open_as("/dev/null", O_RDWR, STDIN_FILENO);
+    if (result < 0 || !log_path) {
+        return result;
+    }
+    result = open_as(log_path, O_WRONLY | O_CREAT | O_APPEND, STDOUT_FILENO);
+    return result < 0 || dup2(STDOUT_FILENO, STDERR_FILENO) >= 0 ? result : -errno;
+}
+
+/* The first number above all that the child will have: what is parked there is in nobody's way. */
+static int first_parked_fd(const struct process_spec *spec)
+{
+    int first = STDERR_FILENO + 1;
+    for (size_t i = 0; i < spec->fd_count; i++) {
+        first = spec->fds[i].child_fd >= first ? spec->fds[i].child_fd + 1 : first;
+    }
+    return first;
+}
+
+/* Parked first, then placed: no child number overwrites a descriptor that is still needed. */
+static int park_fds(const struct process_spec *spec, int parked[FDS_MOST])
+{
+    for (size_t i = 0; i < spec->fd_count; i++) {
+        parked[i] = fcntl(spec->fds[i].parent_fd, F_DUPFD_CLOEXEC, first_parked_fd(spec));
         if (parked[i] < 0) {
             return -errno;
         }
     }
+    return 0;
+}
+
+/* All others close on exec, whatever another thread was just opening. */
+static int place_fds(const struct process_spec *spec, const int parked[FDS_MOST])
+{
     if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0) {
         return -errno;
     }
-    for (size_t i = 0; i < count; i++) {
-        if (dup2(parked[i], fds[i].child_fd) < 0) {
+    for (size_t i = 0; i < spec->fd_count; i++) {
+        if (dup2(parked[i], spec->fds[i].child_fd) < 0) {
             return -errno;
         }
     }
@@ -83,11 +101,13 @@ static int prepare_child(const struct process_spec *spec)
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     setsid();
-    int result = redirect_standard_streams(spec->log_path);
-    if (result == 0) {
-        result = place_fds(spec->fds, spec->fd_count);
+    int parked[FDS_MOST];
+    int result = park_fds(spec, parked);
+    if (result < 0 || (result = redirect_standard_streams(spec->log_path)) < 0 ||
+        (result = place_fds(spec, parked)) < 0) {
+        return result;
     }
-    return result < 0 ? result : take_identity(spec);
+    return take_identity(spec);
 }
 
 /* Never returns: the program runs, or the reason it does not goes into the pipe. */
@@ -95,7 +115,7 @@ static void run_child(const struct process_spec *spec, int status_pipe)
 {
     static const char *const default_environment[] = {
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
-    status_pipe = fcntl(status_pipe, F_DUPFD_CLOEXEC, FIRST_PARKED_FD);
+    status_pipe = fcntl(status_pipe, F_DUPFD_CLOEXEC, first_parked_fd(spec));
     int result = prepare_child(spec);
     if (result == 0) {
         execvpe(spec->arguments[0], (char *const *)spec->arguments,
@@ -133,12 +153,38 @@ static int read_stat(pid_t pid, char *ret_state, uint64_t *ret_start_time)
     return 0;
 }
 
-int process_start(const struct process_spec *spec, struct process_identity *ret_identity,
-                  struct error *err)
+/* What the child wrote before it could become the program; 0 when it did. */
+static int read_exec_failure(int reader)
+{
+    int reason = 0;
+    ssize_t length;
+    do {
+        length = read(reader, &reason, sizeof(reason));
+    } while (length < 0 && errno == EINTR);
+    return length == sizeof(reason) ? reason : 0;
+}
+
+static int check_spec(const struct process_spec *spec, struct error *err)
 {
     if (spec->fd_count > FDS_MOST) {
         return error_set(err, E2BIG, "cannot start %s: more than %d descriptors to pass",
                          spec->arguments[0], FDS_MOST);
+    }
+    for (size_t i = 0; i < spec->fd_count; i++) {
+        if (spec->fds[i].child_fd < STDOUT_FILENO || spec->fds[i].parent_fd < 0) {
+            return error_set(err, EBADF, "cannot start %s: descriptor %d cannot become its %d",
+                             spec->arguments[0], spec->fds[i].parent_fd, spec->fds[i].child_fd);
+        }
+    }
+    return 0;
+}
+
+int process_start(const struct process_spec *spec, struct process_identity *ret_identity,
+                  struct error *err)
+{
+    int result = check_spec(spec, err);
+    if (result < 0) {
+        return result;
     }
     int status_pipe[2];
     if (pipe2(status_pipe, O_CLOEXEC) < 0) {
@@ -154,17 +200,25 @@ int process_start(const struct process_spec *spec, struct process_identity *ret_
         run_child(spec, writer);
     }
     close_fd(&writer);
-    int reason = 0;
-    if (read(reader, &reason, sizeof(reason)) == sizeof(reason)) {
+    int reason = read_exec_failure(reader);
+    if (reason != 0) {
         waitpid(pid, NULL, 0);
         return error_set_errno(err, reason, "cannot start %s", spec->arguments[0]);
     }
     char state;
-    ret_identity->pid = pid;
-    if (read_stat(pid, &state, &ret_identity->start_time) < 0) {
+    uint64_t start_time;
+    if (read_stat(pid, &state, &start_time) < 0) {
         return error_set(err, ESRCH, "%s ended as soon as it was started", spec->arguments[0]);
     }
+    *ret_identity = (struct process_identity){.pid = pid, .start_time = start_time};
     return 0;
+}
+
+void process_self(struct process_identity *ret_identity)
+{
+    char state;
+    *ret_identity = (struct process_identity){.pid = getpid()};
+    read_stat(ret_identity->pid, &state, &ret_identity->start_time);
 }
 
 bool process_is_alive(const struct process_identity *identity)
@@ -177,7 +231,11 @@ bool process_is_alive(const struct process_identity *identity)
 
 int process_open(const struct process_identity *identity, struct error *err)
 {
-    CLEANUP_CLOSE int pidfd = (int)syscall(SYS_pidfd_open, identity->pid, 0);
+    CLEANUP_CLOSE int pidfd =
+        identity->pid > 0 ? (int)syscall(SYS_pidfd_open, identity->pid, 0) : -1;
+    if (pidfd < 0 && identity->pid > 0 && errno != ESRCH) {
+        return error_set_errno(err, errno, "cannot watch process %d", (int)identity->pid);
+    }
     if (pidfd < 0 || !process_is_alive(identity)) { /* checked after opening: no reuse in between */
         return error_set(err, ESRCH, "process %d is gone", (int)identity->pid);
     }
@@ -187,26 +245,49 @@ int process_open(const struct process_identity *identity, struct error *err)
 int process_kill(const struct process_identity *identity, struct error *err)
 {
     CLEANUP_CLOSE int pidfd = process_open(identity, NULL);
+    if (pidfd < 0 && pidfd != -ESRCH) {
+        return error_set_errno(err, pidfd, "cannot end process %d", (int)identity->pid);
+    }
     if (pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 &&
         errno != ESRCH) {
         return error_set_errno(err, errno, "cannot end process %d", (int)identity->pid);
     }
-    if (process_wait(identity, KILL_TIMEOUT_NS, NULL) == 0) {
+    int ended = process_wait(identity, KILL_TIMEOUT_NS, NULL);
+    if (ended < 0) {
+        return error_set_errno(err, ended, "cannot wait for process %d", (int)identity->pid);
+    }
+    if (ended == 0) {
         return error_set(err, ETIMEDOUT, "process %d does not end", (int)identity->pid);
     }
     return 0;
 }
 
+/* Our child's wait status, -1 when the dead process is not (or no longer) our child. A zombie keeps
+ * its start time: another child under a reused pid is never reaped in its place. */
+static int reap(const struct process_identity *identity)
+{
+    char state;
+    uint64_t start_time;
+    int status;
+    if (identity->pid <= 0 || read_stat(identity->pid, &state, &start_time) < 0 ||
+        start_time != identity->start_time ||
+        waitpid(identity->pid, &status, WNOHANG) != identity->pid) {
+        return -1;
+    }
+    return status;
+}
+
 int process_wait(const struct process_identity *identity, uint64_t timeout_ns, int *ret_status)
 {
-    int status = -1;
     CLEANUP_CLOSE int pidfd = process_open(identity, NULL);
-    if (pidfd >= 0 && socket_wait_readable(pidfd, timeout_ns) == 0) {
-        return 0;
+    if (pidfd < 0 && pidfd != -ESRCH) {
+        return pidfd;
     }
-    if (waitpid(identity->pid, &status, WNOHANG) != identity->pid) {
-        status = -1;
+    int ended = pidfd < 0 ? 1 : socket_wait_readable(pidfd, timeout_ns);
+    if (ended != 1) {
+        return ended;
     }
+    int status = reap(identity);
     if (ret_status) {
         *ret_status = status;
     }

@@ -15,7 +15,7 @@
 /* A descriptor that the child gets, under the number it will have there. */
 struct process_fd {
     int parent_fd;
-    int child_fd; /* at least 3 */
+    int child_fd; /* 1 and 2 replace standard output and error */
 };
 
 struct process_spec {
@@ -39,16 +39,20 @@ struct process_identity {
 int process_start(const struct process_spec *spec, struct process_identity *ret_identity,
                   struct error *err);
 
+/* Ourselves. */
+void process_self(struct process_identity *ret_identity);
+
 /* Whether exactly that process still runs (a zombie does not). */
 bool process_is_alive(const struct process_identity *identity);
 
-/* A pidfd for exactly that process; -ESRCH when it is gone. */
+/* A pidfd for exactly that process; -ESRCH when it is gone (a zombie is). */
 int process_open(const struct process_identity *identity, struct error *err);
 
 /* SIGKILLs exactly that process and waits until it is gone, at most 10 s. Gone already is success.
  */
 int process_kill(const struct process_identity *identity, struct error *err);
 
-/* Waits for a process to end: 1 ended, 0 time limit reached. Reaps it when it is our child;
- * ret_status (wait status, may be NULL) is -1 when it was not. */
+/* Waits for a process to end: 1 ended, 0 time limit reached, negative errno when that cannot be
+ * told. Reaps it when it is our child; ret_status (wait status, may be NULL) is -1 when it was not.
+ */
 int process_wait(const struct process_identity *identity, uint64_t timeout_ns, int *ret_status);
