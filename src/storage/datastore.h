@@ -34,3 +34,8 @@ typedef int datastore_visit_function(void *context, const char *folder,
                                      const struct vm_config *config, const struct error *reason);
 int datastore_each_vm(const struct datastore *datastore, datastore_visit_function *visit,
                       void *context, struct error *err);
+
+/* Removes what processes of this host left unfinished when they crashed: folders half made or half
+ * removed, temporary files. Called when an agent starts; what is still in work, and what other
+ * hosts left, stays. */
+int datastore_clean(const struct datastore *datastore, struct error *err);

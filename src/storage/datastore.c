@@ -1,0 +1,217 @@
+/* Datastores: see datastore.h. */
+#include "storage/datastore.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "storage/exclusive_file.h"
+#include "storage/temporary.h"
+#include "storage/vm_folder.h"
+
+#define MARKER "drover-datastore.json"
+#define MARKER_VERSION 1
+#define MARKER_BYTES_MOST 4096
+
+/* ---- identity ---- */
+
+static int check_name_and_path(const char *name, const char *path, struct error *err)
+{
+    if (!file_name_is_safe(name)) {
+        int result = error_set(err, EINVAL, "\"%.80s\" cannot be a datastore's name", name);
+        error_remedy(err, "use 1 to 63 letters, digits, '.', '_' and '-'");
+        return result;
+    }
+    if (path[0] != '/' || strlen(path) >= sizeof(((struct datastore *)0)->path)) {
+        int result = error_set(err, EINVAL,
+                               "the path \"%.300s\" of datastore %s must be absolute "
+                               "and shorter than %zu bytes",
+                               path, name, sizeof(((struct datastore *)0)->path));
+        error_remedy(err, "give the folder's full path in the agent's configuration");
+        return result;
+    }
+    return 0;
+}
+
+static int create_marker(int folder, const char *path, struct error *err)
+{
+    char uuid[UUID_TEXT_SIZE];
+    uuid_generate(uuid);
+    CLEANUP_JSON json_t *marker =
+        json_pack("{s:i,s:s}", "drover_datastore", MARKER_VERSION, "uuid", uuid);
+    int result = exclusive_file_create(folder, MARKER, marker, path, err);
+    return result == -EEXIST ? 0 : result;
+}
+
+static int check_marker_version(const json_t *marker, const char *what, struct error *err)
+{
+    int64_t version;
+    int result = json_get_integer(marker, what, "drover_datastore", 1, INT64_MAX, &version, err);
+    if (result == 0 && version > MARKER_VERSION) {
+        result = error_set(err, ENOTSUP,
+                           "%s has version %lld of the datastore format; this Drover, %s, knows "
+                           "versions up to %d",
+                           what, (long long)version, DROVER_VERSION, MARKER_VERSION);
+        error_remedy(err, "upgrade Drover on this host");
+    }
+    return result;
+}
+
+static int parse_marker(const json_t *marker, const char *what, char ret_uuid[UUID_TEXT_SIZE],
+                        struct error *err)
+{
+    const char *uuid;
+    int result = check_marker_version(marker, what, err);
+    if (result < 0 || (result = json_get_string(marker, what, "uuid", &uuid, err)) < 0) {
+        return result;
+    }
+    if (!uuid_is_valid(uuid)) {
+        result =
+            error_set(err, EINVAL, "%s: \"uuid\" is \"%.80s\", which is not a UUID", what, uuid);
+        error_remedy(err, "restore the file; the datastore is known by this UUID");
+        return result;
+    }
+    memcpy(ret_uuid, uuid, UUID_TEXT_SIZE);
+    return 0;
+}
+
+static int read_marker(const char *path, char ret_uuid[UUID_TEXT_SIZE], struct error *err)
+{
+    CLEANUP_BUFFER struct buffer content = {0};
+    CLEANUP_FREE char *what = file_path("%s/" MARKER, path);
+    CLEANUP_CLOSE int fd = file_open_beneath(path, MARKER, O_RDONLY | O_NONBLOCK, 0, err);
+    if (fd < 0 || !what) {
+        return fd < 0 ? fd : -ENOMEM;
+    }
+    int result = file_read_fd(fd, what, MARKER_BYTES_MOST, &content, err);
+    if (result < 0) {
+        return result;
+    }
+    CLEANUP_JSON json_t *marker = json_parse((const char *)content.data, content.length, what, err);
+    return marker ? parse_marker(marker, what, ret_uuid, err) : -EINVAL;
+}
+
+int datastore_open(const char *name, const char *path, struct datastore *ret_datastore,
+                   struct error *err)
+{
+    struct datastore datastore = {0};
+    int result = check_name_and_path(name, path, err);
+    if (result < 0) {
+        return result;
+    }
+    snprintf(datastore.name, sizeof(datastore.name), "%s", name);
+    snprintf(datastore.path, sizeof(datastore.path), "%s", path);
+    CLEANUP_CLOSE int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) {
+        result = error_set_errno(err, errno, "cannot open datastore %s at %s", name, path);
+        error_remedy(err, "mount or create the folder on this host");
+        return result;
+    }
+    result = read_marker(path, datastore.uuid, err);
+    if (result == -ENOENT && (result = create_marker(folder, path, err)) == 0) {
+        result = read_marker(path, datastore.uuid, err);
+    }
+    if (result < 0) {
+        return error_wrap(err, "datastore %s", name);
+    }
+    *ret_datastore = datastore;
+    return 0;
+}
+
+int datastore_space(const struct datastore *datastore, uint64_t *ret_total, uint64_t *ret_free,
+                    struct error *err)
+{
+    struct statvfs status;
+    if (statvfs(datastore->path, &status) < 0) {
+        return error_set_errno(err, errno, "cannot tell the space of datastore %s",
+                               datastore->name);
+    }
+    *ret_total = (uint64_t)status.f_blocks * status.f_frsize;
+    *ret_free = (uint64_t)status.f_bavail * status.f_frsize;
+    return 0;
+}
+
+/* ---- content ---- */
+
+static int entry_is_visible(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+static bool holds_vm(int folder, const char *name)
+{
+    struct stat status;
+    char path[NAME_MAX + sizeof("/" VM_CONFIG_FILE)];
+    snprintf(path, sizeof(path), "%s/" VM_CONFIG_FILE, name);
+    return fstatat(folder, path, &status, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static int visit_vm(const struct datastore *datastore, const char *name,
+                    datastore_visit_function *visit, void *context)
+{
+    struct vm_config config;
+    struct error reason = ERROR_NONE;
+    int result = vm_folder_load(datastore, name, &config, &reason);
+    if (result == -ENOENT) {
+        return 0; /* removed just now */
+    }
+    return visit(context, name, result == 0 ? &config : NULL, &reason);
+}
+
+int datastore_each_vm(const struct datastore *datastore, datastore_visit_function *visit,
+                      void *context, struct error *err)
+{
+    struct dirent **entries;
+    CLEANUP_CLOSE int folder = open(datastore->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int count = folder < 0 ? -1 : scandirat(folder, ".", &entries, entry_is_visible, alphasort);
+    if (count < 0) {
+        return error_set_errno(err, errno, "cannot list datastore %s", datastore->name);
+    }
+    int result = 0;
+    for (int i = 0; i < count; i++) {
+        if (result >= 0 && holds_vm(folder, entries[i]->d_name)) {
+            result = visit_vm(datastore, entries[i]->d_name, visit, context);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return result < 0 ? result : 0;
+}
+
+/* ---- what a crash left ---- */
+
+static int clean_folder(const char *path, bool descend, struct error *err)
+{
+    CLEANUP_DIRECTORY DIR *directory = opendir(path);
+    if (!directory) {
+        return errno == ENOENT || errno == ENOTDIR
+                   ? 0
+                   : error_set_errno(err, errno, "cannot list %s", path);
+    }
+    int result = 0;
+    struct dirent *entry;
+    while (result == 0 && (entry = readdir(directory))) {
+        CLEANUP_FREE char *inner = file_path("%s/%s", path, entry->d_name);
+        if (!inner) {
+            return error_set_errno(err, ENOMEM, "cannot clean %s", path);
+        }
+        if (temporary_is_abandoned(entry->d_name)) {
+            result = file_remove_tree(inner, err);
+        } else if (descend && entry->d_name[0] != '.' && entry->d_type != DT_LNK) {
+            result = clean_folder(inner, false, err);
+        }
+    }
+    return result;
+}
+
+int datastore_clean(const struct datastore *datastore, struct error *err)
+{
+    return clean_folder(datastore->path, true, err);
+}
