@@ -128,8 +128,8 @@ static void run_child(const struct process_spec *spec, int status_pipe)
 
 /* ---- in the parent ---- */
 
-/* Reads a process's state letter and start time; -ESRCH when there is no such process. */
-static int read_stat(pid_t pid, char *ret_state, uint64_t *ret_start_time)
+/* -ESRCH when there is no such process. */
+static int read_start_time(pid_t pid, uint64_t *ret_start_time)
 {
     char path[64];
     char text[1024];
@@ -144,9 +144,9 @@ static int read_stat(pid_t pid, char *ret_state, uint64_t *ret_start_time)
     unsigned long long start_time;
     if (!after_name ||
         sscanf(after_name,
-               ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+               ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
                "%*d %*d %llu",
-               ret_state, &start_time) != 2) {
+               &start_time) != 1) {
         return -ESRCH;
     }
     *ret_start_time = start_time;
@@ -205,9 +205,8 @@ int process_start(const struct process_spec *spec, struct process_identity *ret_
         waitpid(pid, NULL, 0);
         return error_set_errno(err, reason, "cannot start %s", spec->arguments[0]);
     }
-    char state;
     uint64_t start_time;
-    if (read_stat(pid, &state, &start_time) < 0) {
+    if (read_start_time(pid, &start_time) < 0) {
         return error_set(err, ESRCH, "%s ended as soon as it was started", spec->arguments[0]);
     }
     *ret_identity = (struct process_identity){.pid = pid, .start_time = start_time};
@@ -216,19 +215,26 @@ int process_start(const struct process_spec *spec, struct process_identity *ret_
 
 void process_self(struct process_identity *ret_identity)
 {
-    char state;
     *ret_identity = (struct process_identity){.pid = getpid()};
-    read_stat(ret_identity->pid, &state, &ret_identity->start_time);
+    read_start_time(ret_identity->pid, &ret_identity->start_time);
+}
+
+/* Whether the pid is still that process's, dead or alive: a zombie keeps its start time. */
+static bool pid_is_unchanged(const struct process_identity *identity)
+{
+    uint64_t start_time;
+    return identity->pid > 0 && read_start_time(identity->pid, &start_time) == 0 &&
+           start_time == identity->start_time;
 }
 
 bool process_is_alive(const struct process_identity *identity)
 {
-    char state;
-    uint64_t start_time;
-    return identity->pid > 0 && read_stat(identity->pid, &state, &start_time) == 0 &&
-           start_time == identity->start_time && state != 'Z' && state != 'X';
+    CLEANUP_CLOSE int pidfd = process_open(identity, NULL);
+    return pidfd >= 0 || (pidfd != -ESRCH && pid_is_unchanged(identity));
 }
 
+/* The pid is compared after opening: no reuse in between. A pidfd becomes readable when the last
+ * thread has ended, while /proc calls a process a zombie as soon as its first thread has. */
 int process_open(const struct process_identity *identity, struct error *err)
 {
     CLEANUP_CLOSE int pidfd =
@@ -236,7 +242,7 @@ int process_open(const struct process_identity *identity, struct error *err)
     if (pidfd < 0 && identity->pid > 0 && errno != ESRCH) {
         return error_set_errno(err, errno, "cannot watch process %d", (int)identity->pid);
     }
-    if (pidfd < 0 || !process_is_alive(identity)) { /* checked after opening: no reuse in between */
+    if (pidfd < 0 || !pid_is_unchanged(identity) || socket_wait_readable(pidfd, 0) == 1) {
         return error_set(err, ESRCH, "process %d is gone", (int)identity->pid);
     }
     return steal_fd(&pidfd);
@@ -262,16 +268,12 @@ int process_kill(const struct process_identity *identity, struct error *err)
     return 0;
 }
 
-/* Our child's wait status, -1 when the dead process is not (or no longer) our child. A zombie keeps
- * its start time: another child under a reused pid is never reaped in its place. */
+/* Our child's wait status, -1 when the dead process is not (or no longer) our child. Another child
+ * under a reused pid is never reaped in its place. */
 static int reap(const struct process_identity *identity)
 {
-    char state;
-    uint64_t start_time;
     int status;
-    if (identity->pid <= 0 || read_stat(identity->pid, &state, &start_time) < 0 ||
-        start_time != identity->start_time ||
-        waitpid(identity->pid, &status, WNOHANG) != identity->pid) {
+    if (!pid_is_unchanged(identity) || waitpid(identity->pid, &status, WNOHANG) != identity->pid) {
         return -1;
     }
     return status;

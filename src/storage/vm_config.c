@@ -227,6 +227,9 @@ static int read_disks(const json_t *document, const char *what, struct vm_config
     json_t *object;
     size_t index;
     int result = read_list(document, what, "disks", VM_DISKS_MOST, &list, err);
+    if (result < 0) {
+        return result;
+    }
     json_array_foreach (list, index, object) {
         struct item_label label = item_label(what, "disks", index);
         if (result == 0) {
@@ -286,6 +289,9 @@ static int read_nics(const json_t *document, const char *what, struct vm_config 
     json_t *object;
     size_t index;
     int result = read_list(document, what, "nics", VM_NICS_MOST, &list, err);
+    if (result < 0) {
+        return result;
+    }
     json_array_foreach (list, index, object) {
         struct item_label label = item_label(what, "nics", index);
         if (result == 0) {
@@ -327,6 +333,9 @@ static int read_devices(const json_t *document, const char *what, struct vm_conf
     json_t *value;
     size_t index;
     int result = read_list(document, what, "devices", VM_DEVICES_MOST, &list, err);
+    if (result < 0) {
+        return result;
+    }
     json_array_foreach (list, index, value) {
         struct item_label label = item_label(what, "devices", index);
         if (result == 0) {

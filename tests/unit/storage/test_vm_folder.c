@@ -116,7 +116,11 @@ static void of_many_creators_one_wins(void **state)
         if (fork() == 0) {
             struct vm_config config = make_config(false);
             struct vm_folder_sources sources = empty_disks();
-            int result = vm_folder_create(&datastore, &config, &sources, NULL);
+            struct error err = ERROR_NONE;
+            int result = vm_folder_create(&datastore, &config, &sources, &err);
+            if (result < 0 && result != -EEXIST) {
+                fprintf(stderr, "# %s\n", err.message);
+            }
             _exit(result == 0 ? 0 : result == -EEXIST ? 1 : 2);
         }
     }
