@@ -1,0 +1,92 @@
+/* The machine that arrives: see destination_guest.h. */
+#include "mover/destination_guest.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "base/cleanup.h"
+#include "vmm/qemu/migration.h"
+
+static int load_state(void *guest, const void *bytes, size_t length, struct error *err)
+{
+    struct destination_guest *destination = guest;
+    return state_pipe_write(&destination->pipe, bytes, length, err);
+}
+
+static int finish_load(void *guest, struct error *err)
+{
+    struct destination_guest *destination = guest;
+    close_fd(&destination->pipe.writer);
+    return qemu_incoming_await(&destination->qmp, err);
+}
+
+/* Carrier first: a bridge takes a moment to forward to a port, and QEMU one to take the disks. */
+static int run(void *guest, struct error *err)
+{
+    struct destination_guest *destination = guest;
+    taps_set_carrier(&destination->taps, true);
+    int result = qemu_run(&destination->qmp, err);
+    if (result == 0) {
+        taps_announce(&destination->taps);
+    }
+    return result;
+}
+
+static int map_memory(struct destination_guest *destination, const struct mover_setup *setup,
+                      struct error *err)
+{
+    void *memory =
+        mmap(NULL, setup->memory_size, PROT_READ | PROT_WRITE, MAP_SHARED, setup->memory_fd, 0);
+    if (memory == MAP_FAILED) {
+        return error_set_errno(err, errno, "cannot map the guest's memory");
+    }
+    destination->memory = memory;
+    return 0;
+}
+
+static int prepare(struct destination_guest *destination, const struct mover_setup *setup,
+                   struct error *err)
+{
+    int result = qmp_adopt(&destination->qmp, setup->qmp_fd, err);
+    if (result == 0) {
+        result = map_memory(destination, setup, err);
+    }
+    if (result == 0) {
+        result = state_pipe_open(&destination->pipe, err);
+    }
+    if (result == 0) {
+        result = qemu_incoming_begin(&destination->qmp, destination->pipe.reader, err);
+        close_fd(&destination->pipe.reader); /* QEMU has its own */
+    }
+    return result;
+}
+
+int destination_guest_init(struct destination_guest *destination, const struct mover_setup *setup,
+                           struct error *err)
+{
+    static const struct engine_destination_guest_operations operations = {
+        .load_state = load_state, .finish_load = finish_load, .run = run};
+    *destination = (struct destination_guest){.qmp = {.fd = -1},
+                                              .pipe = STATE_PIPE_CLOSED,
+                                              .taps = {setup->nics, setup->nic_count},
+                                              .guest = {.operations = &operations,
+                                                        .guest = destination,
+                                                        .memory_size = setup->memory_size,
+                                                        .memory_fd = setup->memory_fd}};
+    int result = prepare(destination, setup, err);
+    if (result < 0) {
+        destination_guest_done(destination);
+        return result;
+    }
+    destination->guest.memory = destination->memory;
+    return 0;
+}
+
+void destination_guest_done(struct destination_guest *destination)
+{
+    if (destination->memory) {
+        munmap(destination->memory, destination->guest.memory_size);
+    }
+    state_pipe_close(&destination->pipe);
+    qmp_done(&destination->qmp);
+}

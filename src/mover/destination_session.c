@@ -1,0 +1,133 @@
+/*
+ * The side that receives: see session.h.
+ *
+ * The port is open to the migration network, so whoever connects may be a stranger: a scanner, or
+ * an attacker who wants the move to fail. Connections wait in a lobby until they say something; the
+ * first that does is heard, and heard out only for a moment before it has shown the move's secret.
+ * One that has not is dropped and the next one heard. The true source speaks as soon as it is
+ * connected.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "mover/destination_guest.h"
+#include "mover/lobby.h"
+#include "mover/report.h"
+#include "mover/session.h"
+#include "mover/socket_channel.h"
+
+#define PEER_TIMEOUT_NS (60 * NANOSECONDS_PER_SECOND) /* for the source to come */
+#define STRANGER_STALL_NS \
+    (500 * NANOSECONDS_PER_MILLISECOND) /* for its first words to be complete */
+#define SLICE_NS (100 * NANOSECONDS_PER_MILLISECOND)
+
+struct destination_session {
+    struct control_server *server;
+    struct socket_channel channel;
+    struct destination_guest guest;
+    bool knows_peer; /* it has shown the secret */
+};
+
+/* The engine tells of pre-copy once the handshake is done; what it tells of strangers is not news.
+ */
+static void tell_progress(void *observer, const struct engine_progress *progress)
+{
+    struct destination_session *session = observer;
+    if (progress->phase == ENGINE_PHASE_PRECOPY && !session->knows_peer) {
+        session->knows_peer = true;
+        session->channel.stall_limit_ns = SOCKET_CHANNEL_STALL_NS;
+    }
+    if (session->knows_peer) {
+        control_server_progress(session->server, progress);
+    }
+}
+
+static bool is_cancelled(void *observer)
+{
+    return session_cancelled(((struct destination_session *)observer)->server);
+}
+
+/* In doubt about the source's commit: the agent finds out, or makes it impossible. */
+static enum engine_verdict settle(void *ownership)
+{
+    struct destination_session *session = ownership;
+    log_warning("the source is gone in the middle of the switchover: the agent settles who owns "
+                "the VM");
+    return control_server_ask(session->server, CONTROL_QUESTION_SETTLE);
+}
+
+static enum engine_outcome run_engine(struct destination_session *session,
+                                      const struct mover_setup *setup,
+                                      struct engine_destination_statistics *statistics,
+                                      struct error *err)
+{
+    struct engine_clock clock = session_clock();
+    struct engine_ownership ownership = {.settle = settle, .ownership = session};
+    struct engine_observer observer = {
+        .progress = tell_progress, .cancelled = is_cancelled, .observer = session};
+    struct engine_destination_options options = {.silence_limit_ns = setup->silence_limit_ns};
+    memcpy(options.token, setup->token, sizeof(options.token));
+    memcpy(options.move_id, setup->move_id, sizeof(options.move_id));
+    return engine_destination_run(&options, &session->guest.guest, &session->channel.channel,
+                                  &clock, &ownership, &observer, statistics, err);
+}
+
+/* The next connection that has something to say. */
+static int await_peer(struct destination_session *session, struct lobby *lobby, uint64_t deadline,
+                      struct error *err)
+{
+    for (;;) {
+        int fd = lobby_wait(lobby, SLICE_NS, err);
+        if (fd != -EAGAIN) {
+            return fd;
+        }
+        if (session_cancelled(session->server)) {
+            return error_set(err, ECANCELED, "the move was cancelled");
+        }
+        if (clock_monotonic_ns() > deadline) {
+            return error_set(err, ETIMEDOUT, "the source did not connect");
+        }
+    }
+}
+
+static enum engine_outcome receive_move(struct destination_session *session,
+                                        const struct mover_setup *setup,
+                                        struct engine_destination_statistics *statistics,
+                                        struct error *err)
+{
+    CLEANUP_LOBBY struct lobby lobby;
+    uint64_t deadline = clock_monotonic_ns() + PEER_TIMEOUT_NS;
+    lobby_init(&lobby, setup->listen_fd);
+    for (;;) {
+        int fd = await_peer(session, &lobby, deadline, err);
+        if (fd < 0) {
+            return ENGINE_OUTCOME_STAYED;
+        }
+        socket_channel_init(&session->channel, fd, &session->server->cancelled);
+        session->channel.stall_limit_ns = STRANGER_STALL_NS;
+        enum engine_outcome outcome = run_engine(session, setup, statistics, err);
+        socket_channel_done(&session->channel);
+        if (session->knows_peer || err->code == ECANCELED) {
+            return outcome;
+        }
+        log_warning("a connection was dropped, waiting for the source: %s", err->message);
+        *err = ERROR_NONE;
+    }
+}
+
+enum engine_outcome destination_session_run(const struct mover_setup *setup,
+                                            struct control_server *server, json_t **ret_statistics,
+                                            struct error *err)
+{
+    struct destination_session session = {.server = server};
+    struct engine_destination_statistics statistics = {0};
+    enum engine_outcome outcome = ENGINE_OUTCOME_STAYED;
+    if (destination_guest_init(&session.guest, setup, err) == 0) {
+        outcome = receive_move(&session, setup, &statistics, err);
+        destination_guest_done(&session.guest);
+    }
+    *ret_statistics = report_destination_statistics(&statistics);
+    return outcome;
+}

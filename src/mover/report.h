@@ -1,0 +1,16 @@
+/* A move's figures as the JSON of control.h: keys are the structs' member names, times in ns. */
+#pragma once
+
+#include <jansson.h>
+
+#include "engine/destination.h"
+#include "engine/source.h"
+
+/* {"event":"progress", ...}; null where nobody can tell. New references, all of these. */
+json_t *report_progress(const struct engine_progress *progress);
+
+/* {"event":"result", ...}; `err` says why it stayed or is stranded. */
+json_t *report_result(enum engine_outcome outcome, const struct error *err, json_t *statistics);
+
+json_t *report_source_statistics(const struct engine_statistics *statistics);
+json_t *report_destination_statistics(const struct engine_destination_statistics *statistics);

@@ -1,0 +1,270 @@
+/* A mover's setup document, in and out: see setup.h. */
+#include "mover/setup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/uuid.h"
+#include "engine/guest.h"
+#include "mover/setup_document.h"
+
+#define DOCUMENT_MOST ((size_t)64 << 10)
+#define WHAT "the mover's setup"
+
+/* ---- out, in the agent ---- */
+
+static json_t *encode_token(const uint8_t token[ENGINE_TOKEN_SIZE])
+{
+    char text[2 * ENGINE_TOKEN_SIZE + 1];
+    for (size_t i = 0; i < ENGINE_TOKEN_SIZE; i++) {
+        snprintf(text + 2 * i, 3, "%02x", token[i]);
+    }
+    return json_string(text);
+}
+
+static json_t *encode_nics(const struct mover_setup *setup)
+{
+    json_t *nics = json_array();
+    for (size_t i = 0; i < setup->nic_count; i++) {
+        json_array_append_new(nics, json_pack("{s:i, s:s}", "tap_fd", setup->nics[i].tap_fd, "mac",
+                                              setup->nics[i].mac));
+    }
+    return nics;
+}
+
+static int encode_source(json_t *document, const struct mover_setup *setup)
+{
+    const struct engine_source_options *options = &setup->options;
+    CLEANUP_JSON json_t *part = json_pack(
+        "{s:i, s:i, s:I, s:s, s:i, s:I, s:I, s:I, s:I}", "userfaultfd", setup->userfaultfd,
+        "pagemap_fd", setup->pagemap_fd, "memory_address", (json_int_t)setup->memory_address,
+        "connect_address", setup->connect_address, "connect_port", (int)setup->connect_port,
+        "blackout_target_ns", (json_int_t)options->blackout_target_ns, "timeout_ns",
+        (json_int_t)options->timeout_ns, "bandwidth_limit", (json_int_t)options->bandwidth_limit,
+        "device_state_ns", (json_int_t)options->device_state_ns);
+    return json_object_update(document, part);
+}
+
+static int encode_destination(json_t *document, const struct mover_setup *setup)
+{
+    CLEANUP_JSON json_t *part = json_pack("{s:i, s:I}", "listen_fd", setup->listen_fd,
+                                          "silence_limit_ns", (json_int_t)setup->silence_limit_ns);
+    return json_object_update(document, part);
+}
+
+json_t *mover_setup_encode(const struct mover_setup *setup)
+{
+    bool is_source = setup->role == MOVER_ROLE_SOURCE;
+    CLEANUP_JSON json_t *document = json_pack(
+        "{s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:o}", "role", is_source ? "source" : "destination",
+        "move_id", setup->move_id, "vm_name", setup->vm_name, "token", encode_token(setup->token),
+        "memory_size", (json_int_t)setup->memory_size, "memory_fd", setup->memory_fd, "qmp_fd",
+        setup->qmp_fd, "nics", encode_nics(setup));
+    int result = is_source ? encode_source(document, setup) : encode_destination(document, setup);
+    return result < 0 ? NULL : steal_pointer(&document);
+}
+
+/* ---- in, in the mover ---- */
+
+static int get_u64(const json_t *object, const char *key, uint64_t *ret_value, struct error *err)
+{
+    int64_t value;
+    int result = json_get_integer(object, WHAT, key, 0, INT64_MAX, &value, err);
+    if (result == 0) {
+        *ret_value = (uint64_t)value;
+    }
+    return result;
+}
+
+static int get_fd(const json_t *object, const char *key, int *ret_fd, struct error *err)
+{
+    int64_t value;
+    int result = json_get_integer(object, WHAT, key, MOVER_CONTROL_FD + 1, 1023, &value, err);
+    if (result == 0) {
+        *ret_fd = (int)value;
+    }
+    return result;
+}
+
+/* Copies a string that must fit; what is too long is refused, not cut. */
+static int get_text(const json_t *object, const char *key, char *text, size_t size,
+                    struct error *err)
+{
+    const char *value;
+    int result = json_get_string(object, WHAT, key, &value, err);
+    if (result < 0) {
+        return result;
+    }
+    if (strlen(value) >= size) {
+        return error_set(err, EINVAL, WHAT ": \"%s\" is longer than %zu characters", key, size - 1);
+    }
+    strcpy(text, value);
+    return 0;
+}
+
+static int decode_token(const json_t *object, uint8_t token[ENGINE_TOKEN_SIZE], struct error *err)
+{
+    char text[2 * ENGINE_TOKEN_SIZE + 1];
+    int result = get_text(object, "token", text, sizeof(text), err);
+    if (result < 0) {
+        return result;
+    }
+    if (strspn(text, "0123456789abcdef") != 2 * ENGINE_TOKEN_SIZE) {
+        return error_set(err, EINVAL, WHAT ": \"token\" must be %d lower-case hexadecimal digits",
+                         2 * ENGINE_TOKEN_SIZE);
+    }
+    for (size_t i = 0; i < ENGINE_TOKEN_SIZE; i++) {
+        unsigned byte;
+        sscanf(text + 2 * i, "%2x", &byte);
+        token[i] = (uint8_t)byte;
+    }
+    return 0;
+}
+
+static int decode_nics(const json_t *document, struct mover_setup *setup, struct error *err)
+{
+    json_t *nics;
+    json_t *nic;
+    int result = json_get_array_or_empty(document, WHAT, "nics", &nics, err);
+    if (result == 0 && json_array_size(nics) > MOVER_NICS_MOST) {
+        return error_set(err, EINVAL, WHAT ": at most %d NICs", MOVER_NICS_MOST);
+    }
+    json_array_foreach (nics, setup->nic_count, nic) {
+        struct mover_nic *into = &setup->nics[setup->nic_count];
+        result = get_fd(nic, "tap_fd", &into->tap_fd, err);
+        if (result == 0) {
+            result = get_text(nic, "mac", into->mac, sizeof(into->mac), err);
+        }
+        if (result < 0) {
+            return result;
+        }
+    }
+    return result;
+}
+
+static int decode_options(const json_t *document, struct engine_source_options *options,
+                          struct error *err)
+{
+    int result = get_u64(document, "blackout_target_ns", &options->blackout_target_ns, err);
+    if (result == 0) {
+        result = get_u64(document, "timeout_ns", &options->timeout_ns, err);
+    }
+    if (result == 0) {
+        result = get_u64(document, "bandwidth_limit", &options->bandwidth_limit, err);
+    }
+    if (result == 0) {
+        result = get_u64(document, "device_state_ns", &options->device_state_ns, err);
+    }
+    return result;
+}
+
+static int decode_source(const json_t *document, struct mover_setup *setup, struct error *err)
+{
+    int64_t port = 0;
+    int result = get_fd(document, "userfaultfd", &setup->userfaultfd, err);
+    if (result == 0) {
+        result = get_fd(document, "pagemap_fd", &setup->pagemap_fd, err);
+    }
+    if (result == 0) {
+        result = get_u64(document, "memory_address", &setup->memory_address, err);
+    }
+    if (result == 0) {
+        result = get_text(document, "connect_address", setup->connect_address,
+                          sizeof(setup->connect_address), err);
+    }
+    if (result == 0) {
+        result = json_get_integer(document, WHAT, "connect_port", 1, UINT16_MAX, &port, err);
+    }
+    setup->connect_port = (uint16_t)port;
+    return result < 0 ? result : decode_options(document, &setup->options, err);
+}
+
+static int decode_destination(const json_t *document, struct mover_setup *setup, struct error *err)
+{
+    int result = get_fd(document, "listen_fd", &setup->listen_fd, err);
+    return result < 0 ? result
+                      : get_u64(document, "silence_limit_ns", &setup->silence_limit_ns, err);
+}
+
+static int decode_memory(const json_t *document, struct mover_setup *setup, struct error *err)
+{
+    int result = get_u64(document, "memory_size", &setup->memory_size, err);
+    if (result == 0) {
+        result = get_fd(document, "memory_fd", &setup->memory_fd, err);
+    }
+    if (result == 0 && (setup->memory_size == 0 || setup->memory_size % ENGINE_PAGE_SIZE != 0)) {
+        return error_set(err, EINVAL, WHAT ": \"memory_size\" must be a multiple of %u",
+                         ENGINE_PAGE_SIZE);
+    }
+    return result;
+}
+
+static int decode_common(const json_t *document, struct mover_setup *setup, struct error *err)
+{
+    int result = get_text(document, "move_id", setup->move_id, sizeof(setup->move_id), err);
+    if (result == 0 && !uuid_is_valid(setup->move_id)) {
+        return error_set(err, EINVAL, WHAT ": \"move_id\" must be a UUID");
+    }
+    if (result == 0) {
+        result = get_text(document, "vm_name", setup->vm_name, sizeof(setup->vm_name), err);
+    }
+    if (result == 0) {
+        result = decode_token(document, setup->token, err);
+    }
+    if (result == 0) {
+        result = decode_memory(document, setup, err);
+    }
+    if (result == 0) {
+        result = get_fd(document, "qmp_fd", &setup->qmp_fd, err);
+    }
+    return result < 0 ? result : decode_nics(document, setup, err);
+}
+
+int mover_setup_decode(const json_t *document, struct mover_setup *ret_setup, struct error *err)
+{
+    struct mover_setup setup = {0};
+    const char *role;
+    int result = json_get_string(document, WHAT, "role", &role, err);
+    if (result == 0) {
+        result = decode_common(document, &setup, err);
+    }
+    if (result < 0) {
+        return result;
+    }
+    if (strcmp(role, "source") == 0) {
+        setup.role = MOVER_ROLE_SOURCE;
+        result = decode_source(document, &setup, err);
+        memcpy(setup.options.token, setup.token, sizeof(setup.token));
+        memcpy(setup.options.move_id, setup.move_id, sizeof(setup.move_id));
+    } else if (strcmp(role, "destination") == 0) {
+        setup.role = MOVER_ROLE_DESTINATION;
+        result = decode_destination(document, &setup, err);
+    } else {
+        result = error_set(err, EINVAL, WHAT ": the role \"%s\" is not known", role);
+    }
+    if (result == 0) {
+        *ret_setup = setup;
+    }
+    return result;
+}
+
+int mover_setup_read(int fd, struct mover_setup *ret_setup, struct error *err)
+{
+    CLEANUP_BUFFER struct buffer text = {0};
+    ssize_t got;
+    do {
+        uint8_t *space = buffer_reserve(&text, DOCUMENT_MOST);
+        got = space ? read(fd, space, DOCUMENT_MOST) : -1;
+        text.length += got > 0 ? (size_t)got : 0;
+    } while (got > 0 && text.length <= DOCUMENT_MOST);
+    if (got < 0 || text.length > DOCUMENT_MOST) {
+        return error_set_errno(err, got < 0 ? errno : EFBIG, "cannot read " WHAT);
+    }
+    CLEANUP_JSON json_t *document = json_parse((const char *)text.data, text.length, WHAT, err);
+    return document ? mover_setup_decode(document, ret_setup, err) : -EINVAL;
+}

@@ -1,0 +1,72 @@
+/* The side that sends: see session.h. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/socket.h"
+#include "mover/report.h"
+#include "mover/session.h"
+#include "mover/socket_channel.h"
+#include "mover/source_guest.h"
+
+#define CONNECT_TIMEOUT_NS (10 * NANOSECONDS_PER_SECOND)
+
+struct source_session {
+    struct control_server *server;
+    struct socket_channel channel;
+    struct source_guest guest;
+};
+
+static void tell_progress(void *server, const struct engine_progress *progress)
+{
+    control_server_progress(server, progress);
+}
+
+/* From the question on the agent alone decides: a cancel comes too late to cut the channel. */
+static enum engine_verdict commit(void *ownership)
+{
+    struct source_session *session = ownership;
+    session->channel.cancelled = NULL;
+    return control_server_ask(session->server, CONTROL_QUESTION_COMMIT);
+}
+
+static int connect_channel(struct source_session *session, const struct mover_setup *setup,
+                           struct error *err)
+{
+    int fd =
+        socket_connect_tcp(setup->connect_address, setup->connect_port, CONNECT_TIMEOUT_NS, err);
+    if (fd < 0) {
+        return error_wrap(err, "cannot reach the destination");
+    }
+    socket_channel_init(&session->channel, fd, &session->server->cancelled);
+    return 0;
+}
+
+static enum engine_outcome run_engine(struct source_session *session,
+                                      const struct mover_setup *setup,
+                                      struct engine_statistics *statistics, struct error *err)
+{
+    struct engine_clock clock = session_clock();
+    struct engine_ownership ownership = {.commit = commit, .ownership = session};
+    struct engine_observer observer = {
+        .progress = tell_progress, .cancelled = session_cancelled, .observer = session->server};
+    return engine_source_run(&setup->options, &session->guest.guest, &session->channel.channel,
+                             &clock, &ownership, &observer, statistics, err);
+}
+
+enum engine_outcome source_session_run(const struct mover_setup *setup,
+                                       struct control_server *server, json_t **ret_statistics,
+                                       struct error *err)
+{
+    struct source_session session = {.server = server};
+    struct engine_statistics statistics = {.predicted_blackout_ns = UINT64_MAX};
+    enum engine_outcome outcome = ENGINE_OUTCOME_STAYED;
+    if (source_guest_init(&session.guest, setup, err) == 0) {
+        if (connect_channel(&session, setup, err) == 0) {
+            outcome = run_engine(&session, setup, &statistics, err);
+            source_guest_log_marks(&session.guest);
+            socket_channel_done(&session.channel);
+        }
+        source_guest_done(&session.guest);
+    }
+    *ret_statistics = report_source_statistics(&statistics);
+    return outcome;
+}
