@@ -72,7 +72,7 @@ static int enter_raw_mode(struct console *console, struct error *err)
     return 0;
 }
 
-/* The terminal first: a SIGPIPE that was held back ends the process right after. */
+/* The terminal first: a signal that was held back ends the process right after. */
 static void console_done(struct console *console)
 {
     if (console->raw) {
@@ -130,11 +130,17 @@ static int receive(struct console *console, struct error *err)
     return 1;
 }
 
-static int refused(const struct api *api, int status, const struct buffer *body, struct error *err)
+/* The body of a refusal may come in a packet of its own, and be no JSON at all. */
+static int refused(struct console *console, const struct api *api, int status, struct error *err)
 {
     struct error ignored = ERROR_NONE;
-    CLEANUP_JSON json_t *answer =
-        json_parse((const char *)body->data, body->length, "the refusal", &ignored);
+    struct pollfd readable = {.fd = console->socket, .events = POLLIN};
+    CLEANUP_JSON json_t *answer = NULL;
+    do {
+        answer = json_parse((const char *)console->input.data, console->input.length, "the refusal",
+                            &ignored);
+    } while (!answer && console->input.length < CHUNK_SIZE && poll(&readable, 1, QUIET_MS) > 0 &&
+             receive(console, &ignored) >= 0);
     return api_explain_refusal(api, status, answer, err);
 }
 
@@ -167,7 +173,7 @@ static int shake_hands(struct console *console, struct cli *cli, const char *pat
         }
         result = websocket_accept(&console->input, key, &status, err);
     }
-    return result == -EBADMSG ? refused(cli->api, status, &console->input, err) : result;
+    return result == -EBADMSG ? refused(console, cli->api, status, err) : result;
 }
 
 static int write_output(const struct buffer *payload, struct error *err)

@@ -19,6 +19,8 @@
 #include "cli/progress.h"
 #include "cli/task.h"
 
+#define TIMEOUT_SECONDS_MOST 604800 /* a week */
+
 const struct option_spec vm_migrate_options[] = {
     {"--to", "HOST", "where to"},
     {"--dry-run", NULL, "only check, change nothing; exit code 5 when something blocks the move"},
@@ -75,7 +77,7 @@ static int make_request(const struct cli *cli, json_t **ret_request, struct erro
         return error_set(err, EINVAL, "\"%s\" cannot be the name of a host", to);
     }
     if (arguments_integer(arguments, "--blackout", 1, 60000, &blackout_ms, err) < 0 ||
-        arguments_integer(arguments, "--timeout", 1, 7 * 24 * 3600, &timeout_s, err) < 0 ||
+        arguments_integer(arguments, "--timeout", 1, TIMEOUT_SECONDS_MOST, &timeout_s, err) < 0 ||
         arguments_size(arguments, "--bandwidth", &bandwidth, err) < 0) {
         return -EINVAL;
     }

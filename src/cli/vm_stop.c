@@ -5,6 +5,8 @@
 #include "cli/command.h"
 #include "cli/task.h"
 
+#define TIMEOUT_SECONDS_MOST 86400 /* a day */
+
 const struct option_spec vm_stop_options[] = {
     {"--force", NULL, "switch it off at once; what it has not written is lost"},
     {"--timeout", "SECONDS", "how long it may take to shut down (60)"},
@@ -17,7 +19,8 @@ int vm_stop_command(struct cli *cli, struct error *err)
     const char *name;
     int64_t timeout_s = 60;
     if (command_name(cli, 0, "VM", &name, err) < 0 ||
-        arguments_integer(&cli->arguments, "--timeout", 1, 24 * 3600, &timeout_s, err) < 0) {
+        arguments_integer(&cli->arguments, "--timeout", 1, TIMEOUT_SECONDS_MOST, &timeout_s, err) <
+            0) {
         return -err->code;
     }
     CLEANUP_FREE char *path = file_path("/v1/vms/%s/stop", name);

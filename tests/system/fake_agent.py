@@ -39,7 +39,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         agent = self.server.agent
         agent.requests.append((self.command, self.path, body, dict(self.headers)))
-        if url.path.endswith("/console") and "Upgrade" in self.headers:
+        if agent.console and url.path.endswith("/console"):
             self.serve_console(agent)
             return
         route = agent.routes.get((self.command, url.path))
