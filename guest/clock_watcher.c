@@ -11,7 +11,6 @@
 #include "pace.h"
 
 #include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <time.h>
@@ -91,10 +90,8 @@ int main(int argc, char **argv)
     uint64_t limit_ms = option_bytes(argv, "limit-ms", "5");
     struct clock_counters *counters =
         &counters_open(option_text(argv, "counters", COUNTERS_FILE))->clock;
-    struct sched_param priority = {.sched_priority = 1};
 
-    /* The gaps wanted are those of the machine, not those of its scheduler. */
-    sched_setscheduler(0, SCHED_FIFO, &priority);
+    pace_run_first();
     prctl(PR_SET_TIMERSLACK, 1);
     setvbuf(stdout, NULL, _IOLBF, 0);
     counters->running = 1;

@@ -306,26 +306,29 @@ static void serve_event(struct server *server, const struct epoll_event *event)
     }
 }
 
-/* Answers the reports whose work is done. Returns whether any still waits. */
-static bool serve_pending(struct server *server)
+/* Answers the reports whose work is done. */
+static void serve_pending(struct server *server)
 {
     char answer[REPORT_BYTES];
-    bool waiting = false;
     struct endpoint *next;
 
     for (struct endpoint *connection = server->connections; connection; connection = next) {
         next = connection->next;
-        if (!connection->pending)
+        if (!connection->pending || !report_poll(server->counters, &connection->wait, answer))
             continue;
-        if (!report_poll(server->counters, &connection->wait, answer)) {
-            waiting = true;
-            continue;
-        }
         connection->pending = false;
         append_output(connection, answer, strlen(answer));
         serve_connection(server, connection);
     }
-    return waiting;
+}
+
+static bool has_pending(const struct server *server)
+{
+    const struct endpoint *connection = server->connections;
+
+    while (connection && !connection->pending)
+        connection = connection->next;
+    return connection != NULL;
 }
 
 int main(int argc, char **argv)
@@ -338,6 +341,7 @@ int main(int argc, char **argv)
 
     if (server.poll_descriptor < 0)
         err(1, "epoll");
+    pace_run_first();
     listen_on(&server, ENDPOINT_UDP, SOCK_DGRAM, ECHO_UDP_PORT);
     listen_on(&server, ENDPOINT_ECHO_LISTENER, SOCK_STREAM, ECHO_TCP_PORT);
     listen_on(&server, ENDPOINT_REPORT_LISTENER, SOCK_STREAM, ECHO_REPORT_PORT);
@@ -345,9 +349,9 @@ int main(int argc, char **argv)
 
     for (;;) {
         struct epoll_event events[EVENTS_AT_ONCE];
-        bool waiting = serve_pending(&server);
+        serve_pending(&server);
         int count = epoll_wait(server.poll_descriptor, events, EVENTS_AT_ONCE,
-                               waiting ? REPORT_POLL_MS : -1);
+                               has_pending(&server) ? REPORT_POLL_MS : -1);
         for (int i = 0; i < count; i++)
             serve_event(&server, &events[i]);
     }

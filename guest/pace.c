@@ -3,6 +3,7 @@
 
 #include "options.h"
 
+#include <sched.h>
 #include <time.h>
 
 #define SECOND_NS 1000000000ull
@@ -51,4 +52,11 @@ void pace_sleep(uint64_t nanoseconds)
     };
 
     nanosleep(&time, NULL);
+}
+
+void pace_run_first(void)
+{
+    struct sched_param priority = {.sched_priority = 1};
+
+    sched_setscheduler(0, SCHED_FIFO, &priority);
 }

@@ -1,5 +1,5 @@
 /*
- * How much work is due by now at a given rate.
+ * Time in the guest's programs: how much work is due by now at a given rate, and who runs first.
  */
 #ifndef GUEST_PACE_H
 #define GUEST_PACE_H
@@ -26,5 +26,11 @@ uint64_t pace_now(void);
 
 /* Sleeps this long. */
 void pace_sleep(uint64_t nanoseconds);
+
+/*
+ * Lets this program run before all ordinary ones, if it may: what it measures is the machine, not
+ * the competition for it.
+ */
+void pace_run_first(void);
 
 #endif

@@ -97,6 +97,16 @@ void timeline_report_settled(struct timeline *timeline, uint64_t now_ns, FILE *o
     }
 }
 
+void timeline_finish(struct timeline *timeline)
+{
+    struct interval *open = timeline->open;
+
+    open->end_ns = open->begin_ns;
+    open->end_udp = open->first_udp;
+    open->end_tcp = open->first_tcp;
+    interval_add(&timeline->total, open);
+}
+
 bool timeline_is_settled(const struct timeline *timeline)
 {
     return timeline->oldest == timeline->open;

@@ -36,6 +36,9 @@ struct interval *timeline_owner_of_tcp(const struct timeline *timeline, uint64_t
 /* Prints the intervals that have settled by `now_ns`, and adds them to the totals. */
 void timeline_report_settled(struct timeline *timeline, uint64_t now_ns, FILE *out);
 
+/* Adds what came after the last mark, when nothing was sent any more, to the totals. */
+void timeline_finish(struct timeline *timeline);
+
 /* Whether all but the open interval have been reported. */
 bool timeline_is_settled(const struct timeline *timeline);
 

@@ -348,6 +348,7 @@ int main(int argc, char **argv)
         for (int i = 0; i < count; i++)
             dispatch(&client, &events[i]);
     }
+    timeline_finish(&client.timeline);
     interval_print(&client.timeline.total, "total", stdout);
     tcp_probe_done(&client.tcp);
     udp_probe_done(&client.udp);

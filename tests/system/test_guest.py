@@ -154,6 +154,15 @@ def test_a_senseless_line_gets_an_error(report):
     assert "error" not in report.ask("report")
 
 
+def test_lines_sent_at_once_are_all_answered(small_guest):
+    lines = b"memory rate 8M\nclock-reset\nverify\nreport\nquit\n"
+    with socket.create_connection(("127.0.0.1", small_guest.ports["tcp", 7002]), timeout=30) as stream:
+        stream.sendall(lines)
+        answers = stream.makefile().readlines()
+    assert len(answers) == 4
+    assert all("memory" in json.loads(answer) for answer in answers)
+
+
 def test_garbage_does_no_harm(small_guest, report):
     with socket.create_connection(("127.0.0.1", small_guest.ports["tcp", 7000])) as stream:
         stream.sendall(os.urandom(200))
