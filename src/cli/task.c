@@ -160,6 +160,45 @@ int task_result(const json_t *task, struct error *err)
     return -err->code;
 }
 
+/* Takes a task whose id begins with the word; a whole id is no beginning of another one. */
+static int match(const json_t *task, const char *word, char ret_id[TASK_ID_SIZE], struct error *err)
+{
+    const char *id = field_text(task, "id");
+    if (strncmp(id, word, strlen(word)) != 0 || strcmp(ret_id, word) == 0) {
+        return 0;
+    }
+    if (ret_id[0] && strcmp(id, word) != 0) {
+        error_set(err, EINVAL, "the ids of more than one task begin with \"%s\"", word);
+        return error_remedy(err, "give more of it; drover task list --json has them whole");
+    }
+    snprintf(ret_id, TASK_ID_SIZE, "%s", id);
+    return 0;
+}
+
+int task_find(struct cli *cli, size_t index, char ret_id[TASK_ID_SIZE], struct error *err)
+{
+    CLEANUP_JSON json_t *answer = NULL;
+    const char *word;
+    size_t position;
+    const json_t *task;
+    if (command_name(cli, index, "task", &word, err) < 0 ||
+        api_get(cli->api, "/v1/tasks", &answer, err) < 0) {
+        return -err->code;
+    }
+    ret_id[0] = '\0';
+    json_array_foreach (json_object_get(answer, "tasks"), position, task) {
+        int result = match(task, word, ret_id, err);
+        if (result < 0) {
+            return result;
+        }
+    }
+    if (!file_name_is_safe(ret_id)) {
+        error_set(err, ENOENT, "there is no task \"%s\"", word);
+        return error_remedy(err, "drover task list shows those that the agent remembers");
+    }
+    return 0;
+}
+
 int task_cancel(struct api *api, const json_t *task, struct error *err)
 {
     CLEANUP_FREE char *path = file_path("/v1/tasks/%s/cancel", field_text(task, "id"));

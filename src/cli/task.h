@@ -6,6 +6,9 @@
 #include "base/error.h"
 #include "cli/command.h"
 
+#define TASK_ID_SIZE 64
+#define TASK_ID_SHOWN 8 /* as much of an id as a list shows */
+
 /* Called whenever the agent was asked: with the task, or NULL when it does not answer for the
  * moment. A negative result ends the waiting and is returned by task_follow(). */
 typedef int task_watch_function(void *context, const json_t *task, struct error *err);
@@ -21,6 +24,10 @@ int task_follow(struct api *api, const json_t *task, task_watch_function *watch,
 
 /* 0 for a task that succeeded; otherwise its error, -ECANCELED when it was cancelled. */
 int task_result(const json_t *task, struct error *err);
+
+/* The id of the task that the word at `index` of the command line begins, as `task list` shows it:
+ * -ENOENT when there is none, -EINVAL when there are several. */
+int task_find(struct cli *cli, size_t index, char ret_id[TASK_ID_SIZE], struct error *err);
 
 /* Asks the agent to cancel a task. */
 int task_cancel(struct api *api, const json_t *task, struct error *err);

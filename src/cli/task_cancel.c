@@ -5,12 +5,13 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "cli/command.h"
+#include "cli/task.h"
 
 int task_cancel_command(struct cli *cli, struct error *err)
 {
     CLEANUP_JSON json_t *answer = NULL;
-    const char *id;
-    if (command_name(cli, 0, "task", &id, err) < 0) {
+    char id[TASK_ID_SIZE];
+    if (task_find(cli, 0, id, err) < 0) {
         return -err->code;
     }
     CLEANUP_FREE char *path = file_path("/v1/tasks/%s/cancel", id);

@@ -8,6 +8,7 @@
 #include "cli/fields.h"
 #include "cli/migration.h"
 #include "cli/output.h"
+#include "cli/task.h"
 
 static void print_task(const struct terminal *output, const json_t *task)
 {
@@ -26,8 +27,8 @@ static void print_task(const struct terminal *output, const json_t *task)
 int task_show_command(struct cli *cli, struct error *err)
 {
     CLEANUP_JSON json_t *task = NULL;
-    const char *id;
-    if (command_name(cli, 0, "task", &id, err) < 0) {
+    char id[TASK_ID_SIZE];
+    if (task_find(cli, 0, id, err) < 0) {
         return -err->code;
     }
     CLEANUP_FREE char *path = file_path("/v1/tasks/%s", id);

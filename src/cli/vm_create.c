@@ -2,7 +2,7 @@
  * drover vm create: a VM's definition from a file, from options, or from both. What an option says
  * goes over the file; disks and NICs from options come after the file's, but a disk that the file
  * defines takes the first --disk or --import that is given: a definition says what a disk is, an
- * option what is on it.
+ * option what is on it. What neither says is the agent's to fill in.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -15,12 +15,10 @@
 #include "cli/command.h"
 
 #define CONFIG_BYTES_MOST 65536
-#define MEMORY_MIB_DEFAULT 1024
-#define VCPUS_DEFAULT 1
 #define VCPUS_MOST 64
 
 const struct option_spec vm_create_options[] = {
-    {"--memory", "SIZE", "memory, such as 512M or 4G (1G)"},
+    {"--memory", "SIZE", "memory, such as 512M or 4G (512M)"},
     {"--vcpus", "N", "virtual CPUs (1)"},
     {"--disk", "SIZE[,format=F]", "a new, empty disk; F is qcow2 (the default) or raw"},
     {"--import", "IMAGE[,format=F]", "a disk copied from an image on the agent's host"},
@@ -72,8 +70,7 @@ static int begin(struct draft *draft, const char *name, struct error *err)
 {
     const char *file = arguments_value(draft->arguments, "--file");
     draft->disks = json_array();
-    draft->config =
-        file ? json_read_file(file, CONFIG_BYTES_MOST, err) : json_pack("{s:i}", "drover_vm", 1);
+    draft->config = file ? json_read_file(file, CONFIG_BYTES_MOST, err) : json_object();
     if (!draft->config) {
         return file ? -err->code : no_memory(err);
     }
@@ -91,8 +88,8 @@ static int begin(struct draft *draft, const char *name, struct error *err)
 
 static int set_sizes(struct draft *draft, struct error *err)
 {
-    uint64_t bytes = (uint64_t)MEMORY_MIB_DEFAULT << 20;
-    int64_t vcpus = VCPUS_DEFAULT;
+    uint64_t bytes = 1 << 20;
+    int64_t vcpus = 1;
     if (arguments_size(draft->arguments, "--memory", &bytes, err) < 0 ||
         arguments_integer(draft->arguments, "--vcpus", 1, VCPUS_MOST, &vcpus, err) < 0) {
         return -err->code;
@@ -100,11 +97,10 @@ static int set_sizes(struct draft *draft, struct error *err)
     if (bytes == 0 || bytes % (1 << 20) != 0) {
         return error_set(err, EINVAL, "--memory must be a whole number of MiB");
     }
-    if (arguments_has(draft->arguments, "--memory") ||
-        !json_object_get(draft->config, "memory_mib")) {
+    if (arguments_has(draft->arguments, "--memory")) {
         json_object_set_new(draft->config, "memory_mib", json_integer((json_int_t)(bytes >> 20)));
     }
-    if (arguments_has(draft->arguments, "--vcpus") || !json_object_get(draft->config, "vcpus")) {
+    if (arguments_has(draft->arguments, "--vcpus")) {
         json_object_set_new(draft->config, "vcpus", json_integer(vcpus));
     }
     return 0;
@@ -199,8 +195,8 @@ static int add_disk(struct draft *draft, const char *option, const char *value, 
         return error_set(err, EINVAL, "%s %s: a disk is qcow2 or raw", option, value);
     }
     json_t *disk = next_disk(draft);
-    if (format || !json_object_get(disk, "format")) {
-        json_object_set_new(disk, "format", json_string(format ? format : "qcow2"));
+    if (format) {
+        json_object_set_new(disk, "format", json_string(format));
     }
     json_t *content = NULL;
     if (strcmp(option, "--import") == 0) {

@@ -127,8 +127,10 @@ static void show(struct watch *watch, const json_t *task)
 static void note(struct watch *watch, const char *text)
 {
     if (watch->kind == WATCH_LIVE || watch->kind == WATCH_PLAIN) {
+        char clean[1024];
+        text_clean(text, clean, sizeof(clean));
         progress_clear(&watch->progress, &watch->cli->notes);
-        fprintf(watch->cli->notes.stream, "%s\n", text);
+        fprintf(watch->cli->notes.stream, "%s\n", clean);
     }
 }
 
@@ -144,7 +146,9 @@ static int interrupted(struct watch *watch, struct error *err)
     note(watch, "cancelling; Ctrl-C again leaves the move to the agent");
     struct error refused = ERROR_NONE;
     if (task_cancel(watch->cli->api, watch->task, &refused) < 0) {
-        note(watch, refused.message);
+        char text[sizeof(refused.message) + 32];
+        snprintf(text, sizeof(text), "cannot cancel: %s", refused.message);
+        note(watch, text);
     }
     return 0;
 }

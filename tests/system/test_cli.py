@@ -195,8 +195,8 @@ def test_create_sends_the_whole_definition(agent, tmp_path):
     assert agent.requests[-1][2] == {
         "datastore": "shared", "kernel": "/boot/vmlinuz",
         "disks": [{"size_bytes": 2 << 30}, {"import": str(tmp_path / "image.raw")}],
-        "config": {"drover_vm": 1, "name": "web1", "memory_mib": 512, "vcpus": 2, "vga": False,
-                   "accelerator": "tcg", "disks": [{"format": "qcow2"}, {"format": "raw"}],
+        "config": {"name": "web1", "memory_mib": 512, "vcpus": 2, "vga": False,
+                   "accelerator": "tcg", "disks": [{}, {"format": "raw"}],
                    "nics": [{"port_group": "vm", "mac": "52:54:00:00:00:01"}, {"port_group": "vm"}],
                    "boot": {"kernel": "kernel", "arguments": "a=b c"}}}
 
@@ -432,15 +432,36 @@ def test_ctrl_c_twice_leaves_the_move_to_the_agent(agent):
 
 # Tasks and host
 
-def test_tasks_are_listed_shown_and_cancelled(agent):
-    last = migration_script()[-1]
-    agent.routes[("GET", "/v1/tasks")] = (200, {"tasks": [last]})
-    agent.routes[("GET", "/v1/tasks/t1")] = (200, last)
-    agent.routes[("POST", "/v1/tasks/t1/cancel")] = (409, error("it has ended", "", 16))
-    assert re.search(r"^t1 +migrate +web1 +succeeded +finish +100%",
-                     drover(agent, "task", "list").stdout, re.M)
-    assert "moved from h1 to h2" in drover(agent, "task", "show", "t1").stdout
-    assert drover(agent, "task", "cancel", "t1").returncode == 4
+TASK_ID = "0c6d5fa1-3f8a-4c0e-9f0a-1e2d3c4b5a69"
+
+
+@pytest.fixture
+def agent_with_tasks(agent):
+    last = {**migration_script()[-1], "id": TASK_ID}
+    other = {**last, "id": "0d" + TASK_ID[2:]}
+    agent.routes[("GET", "/v1/tasks")] = (200, {"tasks": [last, other]})
+    agent.routes[("GET", f"/v1/tasks/{TASK_ID}")] = (200, last)
+    agent.routes[("POST", f"/v1/tasks/{TASK_ID}/cancel")] = (409, error("it has ended", "", 16))
+    return agent
+
+
+def test_tasks_are_listed(agent_with_tasks):
+    listed = drover(agent_with_tasks, "task", "list").stdout
+    assert re.search(r"^0c6d5fa1 +migrate +web1 +succeeded +finish +100% +2026-11-21 08:00:00$",
+                     listed, re.M)
+    assert all(len(line) <= 80 for line in listed.splitlines())
+
+
+@pytest.mark.parametrize("task", [TASK_ID, "0c6d5fa1", "0c"])
+def test_a_task_is_known_by_the_start_of_its_id(agent_with_tasks, task):
+    assert "moved from h1 to h2" in drover(agent_with_tasks, "task", "show", task).stdout
+    assert drover(agent_with_tasks, "task", "cancel", task).returncode == 4
+
+
+def test_a_task_that_is_unknown_or_not_one(agent_with_tasks):
+    assert drover(agent_with_tasks, "task", "show", "f").returncode == 3
+    done = drover(agent_with_tasks, "task", "show", "0")
+    assert done.returncode == 2 and "more than one task" in done.stderr
 
 
 def test_host_is_shown(agent):
