@@ -65,6 +65,12 @@ void engine_tracker_done(struct engine_tracker *tracker)
     *tracker = (struct engine_tracker){.watch = -1};
 }
 
+void engine_tracker_set_watch(struct engine_tracker *tracker, int watch)
+{
+    close_fd(&tracker->watch);
+    tracker->watch = watch;
+}
+
 /* Once in a userfaultfd's life: that it was done before (EINVAL) is fine. What the kernel lacks
  * shows in the calls that follow. */
 static int enable(struct engine_tracker *tracker, struct error *err)

@@ -40,6 +40,11 @@ int engine_tracker_init(struct engine_tracker *tracker, int userfaultfd, int pag
                         uint64_t address, uint64_t memory_size, struct error *err);
 void engine_tracker_done(struct engine_tracker *tracker);
 
+/* For a process that may not open the RAM file by name: takes over an inotify that reports
+ * IN_MODIFY of it, made by one who may. Without one every collection looks for zeroes in all of
+ * memory. */
+void engine_tracker_set_watch(struct engine_tracker *tracker, int watch);
+
 /* As engine_source_guest_operations says. start may be called again after stop (a later move). */
 int engine_tracker_start(struct engine_tracker *tracker, struct error *err);
 void engine_tracker_stop(struct engine_tracker *tracker);
