@@ -41,12 +41,13 @@ static int encode_source(json_t *document, const struct mover_setup *setup)
 {
     const struct engine_source_options *options = &setup->options;
     CLEANUP_JSON json_t *part = json_pack(
-        "{s:i, s:i, s:I, s:s, s:i, s:I, s:I, s:I, s:I}", "userfaultfd", setup->userfaultfd,
-        "pagemap_fd", setup->pagemap_fd, "memory_address", (json_int_t)setup->memory_address,
-        "connect_address", setup->connect_address, "connect_port", (int)setup->connect_port,
-        "blackout_target_ns", (json_int_t)options->blackout_target_ns, "timeout_ns",
-        (json_int_t)options->timeout_ns, "bandwidth_limit", (json_int_t)options->bandwidth_limit,
-        "device_state_ns", (json_int_t)options->device_state_ns);
+        "{s:i, s:i, s:i, s:I, s:s, s:i, s:I, s:I, s:I, s:I}", "userfaultfd", setup->userfaultfd,
+        "pagemap_fd", setup->pagemap_fd, "watch_fd", setup->watch_fd, "memory_address",
+        (json_int_t)setup->memory_address, "connect_address", setup->connect_address,
+        "connect_port", (int)setup->connect_port, "blackout_target_ns",
+        (json_int_t)options->blackout_target_ns, "timeout_ns", (json_int_t)options->timeout_ns,
+        "bandwidth_limit", (json_int_t)options->bandwidth_limit, "device_state_ns",
+        (json_int_t)options->device_state_ns);
     return json_object_update(document, part);
 }
 
@@ -169,6 +170,9 @@ static int decode_source(const json_t *document, struct mover_setup *setup, stru
     int result = get_fd(document, "userfaultfd", &setup->userfaultfd, err);
     if (result == 0) {
         result = get_fd(document, "pagemap_fd", &setup->pagemap_fd, err);
+    }
+    if (result == 0) {
+        result = get_fd(document, "watch_fd", &setup->watch_fd, err);
     }
     if (result == 0) {
         result = get_u64(document, "memory_address", &setup->memory_address, err);

@@ -38,6 +38,7 @@ struct mover_setup {
     /* source only */
     int userfaultfd;
     int pagemap_fd;
+    int watch_fd; /* non-blocking inotify, IN_MODIFY of the RAM file; made by mover_start() */
     uint64_t memory_address;
     char connect_address[64]; /* the destination mover's, numeric, on the migration network */
     uint16_t connect_port;

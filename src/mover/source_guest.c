@@ -249,6 +249,9 @@ static int prepare(struct source_guest *source, const struct mover_setup *setup,
             engine_tracker_init(&source->tracker, setup->userfaultfd, setup->pagemap_fd,
                                 setup->memory_fd, setup->memory_address, setup->memory_size, err);
     }
+    if (result == 0) {
+        engine_tracker_set_watch(&source->tracker, setup->watch_fd);
+    }
     source->buffer = malloc(BUFFER_SIZE);
     if (result == 0 && !source->buffer) {
         engine_tracker_done(&source->tracker);

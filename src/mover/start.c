@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/socket.h"
 #include "mover/setup_document.h"
@@ -27,7 +29,8 @@ static int place(struct placement *placement, int parent_fd)
 }
 
 /* The setup as the mover is to read it: with its own numbers. */
-static struct mover_setup renumber(const struct mover_setup *setup, struct placement *placement)
+static struct mover_setup renumber(const struct mover_setup *setup, int watch,
+                                   struct placement *placement)
 {
     struct mover_setup renumbered = *setup;
     renumbered.memory_fd = place(placement, setup->memory_fd);
@@ -38,10 +41,22 @@ static struct mover_setup renumber(const struct mover_setup *setup, struct place
     if (setup->role == MOVER_ROLE_SOURCE) {
         renumbered.userfaultfd = place(placement, setup->userfaultfd);
         renumbered.pagemap_fd = place(placement, setup->pagemap_fd);
+        renumbered.watch_fd = place(placement, watch);
     } else {
         renumbered.listen_fd = place(placement, setup->listen_fd);
     }
     return renumbered;
+}
+
+/* Tells when pages of the RAM file were given back. Made here: the mover may not open the file. */
+static int watch_memory(int memory_fd, struct error *err)
+{
+    CLEANUP_FREE char *path = file_path("/proc/self/fd/%d", memory_fd);
+    CLEANUP_CLOSE int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (!path || watch < 0 || inotify_add_watch(watch, path, IN_MODIFY) < 0) {
+        return error_set_errno(err, errno, "cannot watch the guest's RAM file");
+    }
+    return steal_fd(&watch);
 }
 
 /* The document in a file without a name, ready to read. */
@@ -74,10 +89,14 @@ int mover_start(const struct mover_setup *setup, const char *program, const char
     if (control < 0) {
         return control;
     }
+    CLEANUP_CLOSE int watch = is_source ? watch_memory(setup->memory_fd, err) : -1;
+    if (is_source && watch < 0) {
+        return watch;
+    }
     struct placement placement = {0};
     place(&placement, document);
     place(&placement, control);
-    struct mover_setup renumbered = renumber(setup, &placement);
+    struct mover_setup renumbered = renumber(setup, watch, &placement);
     struct process_spec spec = {.arguments = arguments,
                                 .fds = placement.fds,
                                 .fd_count = placement.count,

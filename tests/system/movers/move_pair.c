@@ -2,7 +2,7 @@
  * Moves a real guest between two QEMUs by two drover-movers, and plays their agents:
  *
  *   move-pair --kernel FILE --initramfs FILE [--append TEXT] [--memory MIB] [--disk MIB] [--no-vga]
- *             [--moves N] [--fault ACTION@MOMENT]
+ *             [--moves N] [--fault ACTION@MOMENT] [--logs]
  *
  * ACTION: cancel, kill-source-mover, kill-destination-mover, kill-shadow, stranger
  * MOMENT: connect, pre-copy, switchover, commit
@@ -28,6 +28,7 @@
 #include "vmm/qemu/migration.h"
 
 #define EVENT_SLICE_NS (2 * NANOSECONDS_PER_MILLISECOND)
+#define LOG_MOST ((size_t)16 << 20)
 #define MOVE_TIMEOUT_NS (90 * NANOSECONDS_PER_SECOND)
 
 enum { SOURCE, DESTINATION, SIDES };
@@ -185,8 +186,22 @@ static void start_movers(struct move *move, const struct bench *bench)
                                       &source->control);
 }
 
+/* Both sides' logs, QEMU's and the mover's, on standard error. */
+static void print_logs(const struct move *move)
+{
+    static const char *const names[] = {"qemu.log", "mover.log"};
+    for (int i = 0; i < SIDES * 2; i++) {
+        CLEANUP_BUFFER struct buffer text = {0};
+        CLEANUP_FREE char *path = file_path("%s/%s", move->sides[i / 2].vm.folder, names[i % 2]);
+        if (file_read(path, LOG_MOST, &text, NULL) == 0 && text.length > 0) {
+            fprintf(stderr, "%s:\n%s", path, (const char *)text.data);
+        }
+    }
+}
+
 /* Moves the VM once; whoever does not own it afterwards is ended, and the owner's VM returned. */
-static struct bench_vm move_once(struct bench *bench, struct bench_vm vm, const struct fault *fault)
+static struct bench_vm move_once(struct bench *bench, struct bench_vm vm, const struct fault *fault,
+                                 bool logs)
 {
     struct move move = {.fault = *fault};
     move.sides[SOURCE].vm = vm;
@@ -195,6 +210,9 @@ static struct bench_vm move_once(struct bench *bench, struct bench_vm vm, const 
     conduct(&move);
     repair(&move);
     print_move(&move);
+    if (logs) {
+        print_logs(&move);
+    }
     int owner = move.committed ? DESTINATION : SOURCE;
     bench_end_vm(&move.sides[!owner].vm);
     for (int i = 0; i < SIDES; i++) {
@@ -215,17 +233,14 @@ static void parse_fault(const char *text, struct fault *ret_fault)
 }
 
 static void parse_options(int argc, char **argv, struct bench_options *options, unsigned *moves,
-                          struct fault *fault)
+                          struct fault *fault, bool *logs)
 {
-    static const struct option table[] = {{"kernel", required_argument, NULL, 'k'},
-                                          {"initramfs", required_argument, NULL, 'i'},
-                                          {"append", required_argument, NULL, 'a'},
-                                          {"memory", required_argument, NULL, 'm'},
-                                          {"disk", required_argument, NULL, 'd'},
-                                          {"no-vga", no_argument, NULL, 'v'},
-                                          {"moves", required_argument, NULL, 'n'},
-                                          {"fault", required_argument, NULL, 'f'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option table[] = {
+        {"kernel", required_argument, NULL, 'k'}, {"initramfs", required_argument, NULL, 'i'},
+        {"append", required_argument, NULL, 'a'}, {"memory", required_argument, NULL, 'm'},
+        {"disk", required_argument, NULL, 'd'},   {"no-vga", no_argument, NULL, 'v'},
+        {"moves", required_argument, NULL, 'n'},  {"fault", required_argument, NULL, 'f'},
+        {"logs", no_argument, NULL, 'l'},         {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
         switch (option) {
@@ -253,6 +268,9 @@ static void parse_options(int argc, char **argv, struct bench_options *options, 
         case 'f':
             parse_fault(optarg, fault);
             break;
+        case 'l':
+            *logs = true;
+            break;
         default:
             exit(2);
         }
@@ -266,7 +284,8 @@ int main(int argc, char **argv)
                                     .vga = true};
     struct fault fault = {0};
     unsigned moves = 1;
-    parse_options(argc, argv, &options, &moves, &fault);
+    bool logs = false;
+    parse_options(argc, argv, &options, &moves, &fault, &logs);
     if (!options.kernel || !options.initramfs || !getenv("DROVER_MOVER")) {
         bench_fail("--kernel, --initramfs and DROVER_MOVER are needed", NULL);
     }
@@ -275,7 +294,7 @@ int main(int argc, char **argv)
     struct bench_vm vm = bench_start_vm(&bench, false);
     json_decref(bench_ask_guest("report"));
     for (unsigned i = 0; i < moves; i++) {
-        vm = move_once(&bench, vm, &fault);
+        vm = move_once(&bench, vm, &fault, logs);
         fault = (struct fault){0};
     }
     CLEANUP_JSON json_t *verdict = bench_ask_guest("verify");
