@@ -198,10 +198,23 @@ int json_refuse_unknown_keys(const json_t *object, const char *what, const char 
     return 0;
 }
 
+json_t *json_string_of_any(const char *text)
+{
+    json_t *string = json_string(text);
+    if (string) {
+        return string;
+    }
+    CLEANUP_FREE char *ascii = strdup(text);
+    for (char *byte = ascii; byte && *byte; byte++) {
+        *byte = (unsigned char)*byte < 0x80 ? *byte : '?';
+    }
+    return ascii ? json_string(ascii) : NULL;
+}
+
 json_t *json_from_error(const struct error *err)
 {
-    return json_pack("{s:{s:s,s:s,s:i}}", "error", "message", err->message, "remedy", err->remedy,
-                     "code", err->code);
+    return json_pack("{s:{s:o,s:o,s:i}}", "error", "message", json_string_of_any(err->message),
+                     "remedy", json_string_of_any(err->remedy), "code", err->code);
 }
 
 int json_to_error(const json_t *object, struct error *err)

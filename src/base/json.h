@@ -49,6 +49,10 @@ int json_get_object_or_null(const json_t *object, const char *what, const char *
 int json_refuse_unknown_keys(const json_t *object, const char *what, const char *const *known,
                              struct error *err);
 
+/* A string of text that may not be UTF-8 (a file's name, a truncated message), which jansson
+ * refuses: then each byte beyond ASCII becomes '?'. New reference; NULL without memory. */
+json_t *json_string_of_any(const char *text);
+
 /* {"error": {"message", "remedy", "code"}} : the shape of every error in the API. New reference. */
 json_t *json_from_error(const struct error *err);
 
