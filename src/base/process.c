@@ -213,6 +213,16 @@ int process_start(const struct process_spec *spec, struct process_identity *ret_
     return 0;
 }
 
+int process_identify(pid_t pid, struct process_identity *ret_identity)
+{
+    uint64_t start_time;
+    int result = read_start_time(pid, &start_time);
+    if (result == 0) {
+        *ret_identity = (struct process_identity){.pid = pid, .start_time = start_time};
+    }
+    return result;
+}
+
 void process_self(struct process_identity *ret_identity)
 {
     *ret_identity = (struct process_identity){.pid = getpid()};

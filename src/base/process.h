@@ -42,6 +42,9 @@ int process_start(const struct process_spec *spec, struct process_identity *ret_
 /* Ourselves. */
 void process_self(struct process_identity *ret_identity);
 
+/* Who runs under `pid` now; -ESRCH when nobody does. For children started by other means. */
+int process_identify(pid_t pid, struct process_identity *ret_identity);
+
 /* Whether exactly that process still runs (a zombie does not). */
 bool process_is_alive(const struct process_identity *identity);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "lab/lab.h"
 
 static const char *option_or_environment(const struct arguments *arguments, const char *option,
                                          const char *variable)
@@ -91,6 +92,9 @@ int main(int argc, char **argv)
 {
     struct error err = ERROR_NONE;
     struct cli cli = {0};
+    if (argc > 1 && strcmp(argv[1], "lab") == 0) { /* no agent's API: a world of its own */
+        return lab_command(argc - 1, argv + 1);
+    }
     setlocale(LC_CTYPE, "");
     curl_global_init(CURL_GLOBAL_DEFAULT);
     terminal_init(&cli.output, stdout);

@@ -1,0 +1,26 @@
+/* The hosts' agents: told to start and end through the node's init, asked through their API. */
+#pragma once
+
+#include <jansson.h>
+
+#include "lab/registry.h"
+
+/* The droverd that belongs to this program: beside it, in the build tree, or in PATH. */
+int agent_find_program(char ret_path[LAB_PATH_SIZE], struct error *err);
+
+/* Sends one of init.h's words; *ret_answer (may be NULL) is a new reference to the answer. */
+int agent_control(const struct lab *lab, const struct lab_node *node, const char *word,
+                  json_t **ret_answer, struct error *err);
+
+/* GET `path` of the node's agent, through its socket; a new reference. -ECONNREFUSED when it does
+ * not answer. */
+int agent_get(const struct lab_node *node, const char *path, json_t **ret_answer,
+              struct error *err);
+
+/* Waits until the agent answers; an error when it ends instead, with the last lines of its log.
+ * `give_up` (may be -1) is a descriptor that becomes readable when the user has had enough. */
+int agent_wait_until_ready(const struct lab *lab, const struct lab_node *node, int give_up,
+                           struct error *err);
+
+/* Waits until it no longer runs. */
+int agent_wait_until_stopped(const struct lab *lab, const struct lab_node *node, struct error *err);

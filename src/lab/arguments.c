@@ -1,0 +1,89 @@
+/* Options and words of the lab's commands: see command.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lab/command.h"
+
+#define DEFAULT_NAME "lab"
+#define DEFAULT_HOSTS 3
+
+static int parse_hosts(const char *text, unsigned *ret_hosts, struct error *err)
+{
+    char *end;
+    errno = 0;
+    unsigned long hosts = strtoul(text, &end, 10);
+    if (errno || *end || end == text || hosts < 1 || hosts > LAB_HOSTS_MOST) {
+        return error_set(err, EINVAL, "--hosts takes a number from 1 to %d, not \"%s\"",
+                         LAB_HOSTS_MOST, text);
+    }
+    *ret_hosts = (unsigned)hosts;
+    return 0;
+}
+
+/* An option at `index`; returns how many words it took. */
+static int parse_option(int argc, char **argv, int index, struct lab_arguments *arguments,
+                        struct error *err)
+{
+    const char *option = argv[index];
+    bool wants_value = strcmp(option, "--name") == 0 || strcmp(option, "--hosts") == 0;
+    if (wants_value && index + 1 == argc) {
+        return error_set(err, EINVAL, "%s wants a value", option);
+    }
+    if (strcmp(option, "--name") == 0) {
+        arguments->lab_name = argv[index + 1];
+        return 2;
+    }
+    if (strcmp(option, "--hosts") == 0) {
+        int result = parse_hosts(argv[index + 1], &arguments->hosts, err);
+        return result < 0 ? result : 2;
+    }
+    if (strcmp(option, "--no-agents") == 0) {
+        arguments->agents = false;
+    } else if (strcmp(option, "--json") == 0) {
+        arguments->json = true;
+    } else if (strcmp(option, "--help") == 0 || strcmp(option, "-h") == 0) {
+        arguments->help = true;
+    } else {
+        error_set(err, EINVAL, "unknown option %s", option);
+        return error_remedy(err, "\"drover lab --help\" lists them");
+    }
+    return 1;
+}
+
+static int check_words(const struct lab_command_row *row, const struct lab_arguments *arguments,
+                       struct error *err)
+{
+    if (arguments->help ||
+        (arguments->word_count >= row->words_least && arguments->word_count <= row->words_most)) {
+        return 0;
+    }
+    error_set(err, EINVAL, "too %s words",
+              arguments->word_count < row->words_least ? "few" : "many");
+    return error_remedy(err, "usage: drover lab %s %s", row->name, row->words);
+}
+
+int lab_arguments_parse(const struct lab_command_row *row, int argc, char **argv,
+                        struct lab_arguments *ret_arguments, struct error *err)
+{
+    struct lab_arguments arguments = {
+        .lab_name = DEFAULT_NAME, .hosts = DEFAULT_HOSTS, .agents = true, .words = argv};
+    bool options_end = false;
+    for (int index = 0; index < argc;) {
+        if (!options_end && strcmp(argv[index], "--") == 0) {
+            options_end = true;
+            index++;
+        } else if (!options_end && argv[index][0] == '-') {
+            int taken = parse_option(argc, argv, index, &arguments, err);
+            if (taken < 0) {
+                return taken;
+            }
+            index += taken;
+        } else {
+            argv[arguments.word_count++] = argv[index++];
+            options_end |= row->takes_command;
+        }
+    }
+    *ret_arguments = arguments;
+    return check_words(row, &arguments, err);
+}

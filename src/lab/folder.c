@@ -1,0 +1,182 @@
+/* A lab's files: see folder.h. */
+#include "lab/folder.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/json.h"
+#include "base/random.h"
+#include "lab/mount_points.h"
+
+#define DEFAULT_ROOT "/var/lib/drover-lab"
+#define MARKER ".drover-lab"
+#define TOKEN_BYTES 24
+
+int folder_choose(const char *lab_name, char ret_folder[LAB_PATH_SIZE], struct error *err)
+{
+    const char *root = getenv("DROVER_LAB_FOLDER");
+    if (!root || !root[0]) {
+        root = DEFAULT_ROOT;
+    }
+    if (root[0] != '/') {
+        return error_set(err, EINVAL, "DROVER_LAB_FOLDER must be an absolute path, not \"%s\"",
+                         root);
+    }
+    /* Half of it stays free for what is below. */
+    if ((size_t)snprintf(ret_folder, LAB_PATH_SIZE, "%s/%s", root, lab_name) >= LAB_PATH_SIZE / 2) {
+        return error_set(err, EINVAL, "DROVER_LAB_FOLDER is too long: %s", root);
+    }
+    return 0;
+}
+
+static bool is_ours(const char *folder)
+{
+    char path[LAB_PATH_SIZE];
+    snprintf(path, sizeof(path), "%s/" MARKER, folder);
+    return access(path, F_OK) == 0;
+}
+
+/* Whether it has nothing in it, or is not there. */
+static bool is_empty(const char *folder)
+{
+    CLEANUP_DIRECTORY DIR *directory = opendir(folder);
+    for (struct dirent *entry; directory && (entry = readdir(directory));) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int folder_remove(const struct lab *lab, struct error *err)
+{
+    if (!is_ours(lab->folder)) {
+        return 0;
+    }
+    int result = file_remove_tree(lab->folder, err);
+    char *slash = strrchr(lab->folder, '/');
+    CLEANUP_FREE char *root = strndup(lab->folder, (size_t)(slash - lab->folder));
+    if (result == 0 && root) {
+        rmdir(root); /* when it was the last lab's */
+    }
+    return result;
+}
+
+static int make_below(const struct lab *lab, const char *node, const char *name, mode_t mode,
+                      struct error *err)
+{
+    char path[LAB_PATH_SIZE * 2];
+    snprintf(path, sizeof(path), "%s/%s/%s", lab->folder, node, name);
+    return file_make_folders(path, mode, err);
+}
+
+static json_t *peers_of(const struct lab *lab, const struct lab_node *host)
+{
+    json_t *peers = json_array();
+    for (size_t i = 0; i < lab->node_count; i++) {
+        const struct lab_node *peer = &lab->nodes[i];
+        char address[LAB_ADDRESS_SIZE];
+        if (peer->kind == LAB_NODE_HOST && peer->number != host->number) {
+            lab_node_address(peer, LAB_NETWORK_MANAGEMENT, address);
+            json_array_append_new(peers, json_pack("{s:s,s:s,s:i}", "name", peer->name, "address",
+                                                   address, "port", LAB_API_PORT));
+        }
+    }
+    return peers;
+}
+
+static json_t *datastores_of(const struct lab_node *host)
+{
+    char shared[64];
+    snprintf(shared, sizeof(shared), MOUNT_POINT_DATASTORES "/%s-shared", host->name);
+    return json_pack("[{s:s,s:s},{s:s,s:s}]", "name", "shared", "path", shared, "name", "local",
+                     "path", MOUNT_POINT_DATASTORES "/local");
+}
+
+static json_t *configuration_of(const struct lab *lab, const struct lab_node *host)
+{
+    char management[LAB_ADDRESS_SIZE];
+    char migration[LAB_ADDRESS_SIZE];
+    lab_node_address(host, LAB_NETWORK_MANAGEMENT, management);
+    lab_node_address(host, LAB_NETWORK_MIGRATION, migration);
+    json_t *value = json_pack("{s:i,s:s,s:s,s:s,s:o,s:[{s:s,s:s}]}", "version", 1, "host",
+                              host->name, "state_folder", MOUNT_POINT_STATE, "run_folder",
+                              MOUNT_POINT_RUN, "datastores", datastores_of(host), "bridges", "name",
+                              LAB_VM_BRIDGE, "uplink", lab_networks[LAB_NETWORK_VM].link);
+    json_object_set_new(value, "port_groups",
+                        json_pack("[{s:s,s:s,s:i},{s:s,s:s,s:i}]", "name", "vm", "bridge",
+                                  LAB_VM_BRIDGE, "vlan", LAB_VLAN_VM, "name", "isolated", "bridge",
+                                  LAB_VM_BRIDGE, "vlan", LAB_VLAN_ISOLATED));
+    json_object_set_new(value, "migration_address", json_string(migration));
+    json_object_set_new(value, "listen",
+                        json_pack("{s:s,s:i}", "address", management, "port", LAB_API_PORT));
+    json_object_set_new(value, "token_file", json_string(MOUNT_POINT_CONFIGURATION "/token"));
+    json_object_set_new(value, "peers", peers_of(lab, host));
+    return value;
+}
+
+static int write_configuration(const struct lab *lab, const struct lab_node *host,
+                               struct error *err)
+{
+    char path[LAB_PATH_SIZE];
+    CLEANUP_JSON json_t *value = configuration_of(lab, host);
+    snprintf(path, sizeof(path), "%s/%s/etc/droverd.json", lab->folder, host->name);
+    return json_write_file(path, value, 0644, err);
+}
+
+static int make_host(const struct lab *lab, const struct lab_node *host, struct error *err)
+{
+    char view[64];
+    snprintf(view, sizeof(view), "datastores/%s-shared", host->name);
+    int result = make_below(lab, host->name, "state", 0755, err);
+    if (result == 0) {
+        result = make_below(lab, host->name, view, 0755, err);
+    }
+    if (result == 0) {
+        result = make_below(lab, host->name, "datastores/local", 0755, err);
+    }
+    return result < 0 ? result : write_configuration(lab, host, err);
+}
+
+/* The client has the token too: it may call the hosts' APIs. */
+static int make_node(const struct lab *lab, const struct lab_node *node, const char *token,
+                     struct error *err)
+{
+    char path[LAB_PATH_SIZE];
+    int result = make_below(lab, node->name, "etc", 0755, err);
+    if (result < 0) {
+        return result;
+    }
+    snprintf(path, sizeof(path), "%s/%s/etc/token", lab->folder, node->name);
+    result = file_write_atomic(path, token, strlen(token), 0600, err);
+    return result < 0 || node->kind != LAB_NODE_HOST ? result : make_host(lab, node, err);
+}
+
+int folder_make(const struct lab *lab, struct error *err)
+{
+    char token[2 * TOKEN_BYTES + 1];
+    char path[LAB_PATH_SIZE];
+    if (!is_empty(lab->folder) && !is_ours(lab->folder)) {
+        error_set(err, EEXIST, "%s exists and is not a lab's folder", lab->folder);
+        return error_remedy(err, "choose another name, or another DROVER_LAB_FOLDER");
+    }
+    int result = folder_remove(lab, err);
+    if (result < 0 || (result = file_make_folders(lab->folder, 0755, err)) < 0) {
+        return result;
+    }
+    snprintf(path, sizeof(path), "%s/" MARKER, lab->folder);
+    result = file_write_atomic(path, "", 0, 0644, err);
+    if (result == 0) {
+        result = make_below(lab, "shared", "", 0755, err);
+    }
+    random_hex(token, TOKEN_BYTES);
+    for (size_t i = 0; result == 0 && i < lab->node_count; i++) {
+        result = make_node(lab, &lab->nodes[i], token, err);
+    }
+    return result;
+}

@@ -1,0 +1,24 @@
+/*
+ * A lab's files: ${DROVER_LAB_FOLDER:-/var/lib/drover-lab}/NAME with a folder for each node and the
+ * shared datastore.
+ *
+ *     NAME/.drover-lab           says that the folder is a lab's, and may be removed
+ *     NAME/shared/               the shared datastore
+ *     NAME/h1/etc/               becomes /etc/drover in h1: droverd.json, token
+ *     NAME/h1/state/             /var/lib/drover
+ *     NAME/h1/datastores/        /datastores: "local", and "h1-shared" upon which shared is mounted
+ *     NAME/h1/droverd.log
+ */
+#pragma once
+
+#include "lab/registry.h"
+
+/* The path for a lab of that name. */
+int folder_choose(const char *lab_name, char ret_folder[LAB_PATH_SIZE], struct error *err);
+
+/* Makes the whole tree with every host's configuration. What an earlier lab left is removed; a
+ * folder that is no lab's is refused. */
+int folder_make(const struct lab *lab, struct error *err);
+
+/* Removes the tree; one that is not there, or no lab's, is left alone. */
+int folder_remove(const struct lab *lab, struct error *err);

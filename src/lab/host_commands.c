@@ -1,0 +1,153 @@
+/* What can be done to one host of a lab: power, cables, agent. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "base/units.h"
+#include "lab/agent.h"
+#include "lab/command.h"
+#include "lab/init.h"
+#include "lab/node.h"
+#include "lab/wiring.h"
+
+/* Locks the lab and finds the host that the first word names. */
+static int open_host(const struct lab_arguments *arguments, struct lab *lab,
+                     struct lab_node **ret_host, struct error *err)
+{
+    int result = lab_open_up(arguments, lab, err);
+    if (result < 0) {
+        return result;
+    }
+    *ret_host = registry_find_node(lab, arguments->words[0], true, err);
+    return *ret_host ? 0 : -err->code;
+}
+
+/* ---- power ---- */
+
+int lab_power_off(const struct lab_arguments *arguments, struct error *err)
+{
+    CLEANUP_LAB struct lab lab = {.lock = -1};
+    struct lab_node *host;
+    int result = open_host(arguments, &lab, &host, err);
+    if (result < 0) {
+        return result;
+    }
+    if (!process_is_alive(&host->init)) {
+        return error_set(err, EBUSY, "%s is switched off already", host->name);
+    }
+    result = node_kill(host, err);
+    return result < 0 ? result : registry_save(&lab, err);
+}
+
+/* As in up: written down before it may live on its own. */
+static int start_host(struct lab *lab, struct lab_node *host, const char *program,
+                      struct error *err)
+{
+    CLEANUP_CLOSE int line = node_start(lab, host, program, err);
+    if (line < 0) {
+        return line;
+    }
+    int result = wiring_connect(lab, host, err);
+    if (result == 0) {
+        result = registry_save(lab, err);
+    }
+    return result < 0 ? result : node_release(host, steal_fd(&line), err);
+}
+
+int lab_power_on(const struct lab_arguments *arguments, struct error *err)
+{
+    CLEANUP_LAB struct lab lab = {.lock = -1};
+    char program[LAB_PATH_SIZE] = "";
+    struct lab_node *host;
+    int result = open_host(arguments, &lab, &host, err);
+    if (result < 0) {
+        return result;
+    }
+    if (process_is_alive(&host->init)) {
+        return error_set(err, EBUSY, "%s is switched on already", host->name);
+    }
+    if (lab.agents && (result = agent_find_program(program, err)) < 0) {
+        return result;
+    }
+    result = start_host(&lab, host, program, err);
+    if (result == 0 && lab.agents) {
+        result = agent_control(&lab, host, INIT_AGENT_START, NULL, err);
+    }
+    return result < 0 || !lab.agents ? result : agent_wait_until_ready(&lab, host, -1, err);
+}
+
+/* ---- cables ---- */
+
+int lab_link(const struct lab_arguments *arguments, struct error *err)
+{
+    CLEANUP_LAB struct lab lab = {.lock = -1};
+    struct lab_node *host;
+    enum lab_network network;
+    const char *state = arguments->words[2];
+    if (strcmp(state, "up") != 0 && strcmp(state, "down") != 0) {
+        return error_set(err, EINVAL, "a link is set \"up\" or \"down\", not \"%s\"", state);
+    }
+    int result = lab_network_find(arguments->words[1], &network, err);
+    if (result == 0) {
+        result = open_host(arguments, &lab, &host, err);
+    }
+    return result < 0 ? result
+                      : wiring_set_link(&lab, host, network, strcmp(state, "up") == 0, err);
+}
+
+int lab_rate(const struct lab_arguments *arguments, struct error *err)
+{
+    CLEANUP_LAB struct lab lab = {.lock = -1};
+    struct lab_node *host;
+    enum lab_network network;
+    uint64_t rate = 0;
+    int result = lab_network_find(arguments->words[1], &network, err);
+    if (result == 0 && strcmp(arguments->words[2], "none") != 0) {
+        result = units_parse_size(arguments->words[2], &rate, err);
+        if (result == 0 && rate == 0) {
+            return error_set(err, EINVAL, "a rate of nothing is a link that is down");
+        }
+    }
+    if (result == 0) {
+        result = open_host(arguments, &lab, &host, err);
+    }
+    return result < 0 ? result : wiring_limit_rate(&lab, host, network, rate, err);
+}
+
+/* ---- agent ---- */
+
+static int print_agent(const struct lab_node *host, const json_t *answer)
+{
+    const char *ended = json_string_value(json_object_get(answer, "ended"));
+    if (ended) {
+        printf("the agent of %s does not run: %s\n", host->name, ended);
+    } else {
+        printf("the agent of %s runs as process %" JSON_INTEGER_FORMAT " of that host\n",
+               host->name, json_integer_value(json_object_get(answer, "pid")));
+    }
+    return 0;
+}
+
+int lab_agent(const struct lab_arguments *arguments, struct error *err)
+{
+    CLEANUP_LAB struct lab lab = {.lock = -1};
+    CLEANUP_JSON json_t *answer = NULL;
+    struct lab_node *host;
+    const char *word = arguments->words[1];
+    int result = open_host(arguments, &lab, &host, err);
+    if (result == 0) {
+        result = agent_control(&lab, host, word, &answer, err);
+    }
+    if (result < 0) {
+        return result;
+    }
+    if (strcmp(word, INIT_AGENT_START) == 0) {
+        return agent_wait_until_ready(&lab, host, -1, err);
+    }
+    if (strcmp(word, INIT_AGENT_STATUS) == 0) {
+        return print_agent(host, answer);
+    }
+    return agent_wait_until_stopped(&lab, host, err);
+}
