@@ -1,0 +1,97 @@
+# bash completion for drover(1)
+#
+# Names of VMs, hosts and tasks are asked of the agent that the command line would use; without one
+# there is simply nothing to offer.
+
+_drover_ask() {
+    local index options=()
+    for ((index = 1; index < cword; index++)); do
+        case ${words[index]} in
+        --connect | --token-file) options+=("${words[index]}" "${words[index + 1]}") ;;
+        esac
+    done
+    timeout 2 drover "${options[@]}" "$@" 2>/dev/null
+}
+
+_drover_first_column() {
+    _drover_ask "$@" | awk 'NR > 1 { print $1 }'
+}
+
+_drover_peers() {
+    _drover_ask host show |
+        awk '/^peers / { found = 1; sub(/^peers */, "") } /^[^ ]/ && !/: / { found = 0 }
+             found { sub(/:.*/, ""); print $1 }'
+}
+
+# What the option before the cursor takes; false when it takes nothing.
+_drover_value() {
+    case $1 in
+    --connect) COMPREPLY=($(compgen -W "unix:/run/drover/droverd.sock http://" -- "$cur")) ;;
+    --token-file | --import | --kernel | --initrd | --file) COMPREPLY=($(compgen -f -- "$cur")) ;;
+    --to) COMPREPLY=($(compgen -W "$(_drover_peers)" -- "$cur")) ;;
+    --accelerator) COMPREPLY=($(compgen -W "auto kvm tcg" -- "$cur")) ;;
+    --progress) COMPREPLY=($(compgen -W "live plain json none" -- "$cur")) ;;
+    --memory | --vcpus | --disk | --nic | --cpu | --machine | --append | --datastore | --timeout | \
+        --blackout | --bandwidth | --name | --hosts) ;;
+    *) return 1 ;;
+    esac
+}
+
+_drover_options() {
+    local common="--connect --token-file --json --help"
+    case $1 in
+    "vm create")
+        echo "$common --memory --vcpus --disk --import --nic --cpu --machine --accelerator" \
+            "--no-vga --kernel --initrd --append --datastore --file"
+        ;;
+    "vm stop") echo "$common --force --timeout" ;;
+    "vm migrate")
+        echo "$common --to --dry-run --blackout --timeout --bandwidth --progress --no-wait"
+        ;;
+    "vm rm") echo "$common --yes" ;;
+    "lab up") echo "--name --hosts --no-agents --help" ;;
+    "lab status") echo "--name --json --help" ;;
+    lab*) echo "--name --help" ;;
+    *) echo "$common" ;;
+    esac
+}
+
+_drover_words() {
+    case $1 in
+    "") echo "vm host task lab version help" ;;
+    vm) echo "create start stop list show console migrate rm" ;;
+    host) echo "show" ;;
+    task) echo "list show cancel" ;;
+    lab) echo "up status exec agent link rate power-off power-on down" ;;
+    help) echo "vm host task lab version" ;;
+    "vm start" | "vm stop" | "vm show" | "vm console" | "vm migrate" | "vm rm")
+        _drover_first_column vm list
+        ;;
+    "task show" | "task cancel") _drover_first_column task list ;;
+    esac
+}
+
+_drover() {
+    local cur=${COMP_WORDS[COMP_CWORD]} cword=$COMP_CWORD command="" index
+    local words=("${COMP_WORDS[@]}")
+    compopt -o default 2>/dev/null
+    COMPREPLY=()
+    _drover_value "${words[cword - 1]}" && return
+    for ((index = 1; index < cword; index++)); do
+        case ${words[index]} in
+        --connect | --token-file) ((index++)) ;;
+        -*) ;;
+        *)
+            command+="${command:+ }${words[index]}"
+            [[ $command == *" "* || $command == help || $command == version ]] && break
+            ;;
+        esac
+    done
+    if [[ $cur == -* ]]; then
+        COMPREPLY=($(compgen -W "$(_drover_options "$command")" -- "$cur"))
+    else
+        COMPREPLY=($(compgen -W "$(_drover_words "$command")" -- "$cur"))
+    fi
+}
+
+complete -F _drover drover
