@@ -1,7 +1,8 @@
 # bash completion for drover(1)
 #
 # Names of VMs, hosts and tasks are asked of the agent that the command line would use; without one
-# there is simply nothing to offer.
+# there is simply nothing to offer. Names have no blanks (shellcheck's SC2207).
+# shellcheck disable=SC2207
 
 _drover_ask() {
     local index options=()
@@ -19,8 +20,7 @@ _drover_first_column() {
 
 _drover_peers() {
     _drover_ask host show |
-        awk '/^peers / { found = 1; sub(/^peers */, "") } /^[^ ]/ && !/: / { found = 0 }
-             found { sub(/:.*/, ""); print $1 }'
+        awk '/^[^ ]/ { found = /^peers / } found { sub(/^peers */, ""); sub(/:.*/, ""); print $1 }'
 }
 
 # What the option before the cursor takes; false when it takes nothing.

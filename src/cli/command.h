@@ -19,6 +19,8 @@ struct cli {
     struct terminal output; /* standard output */
     struct terminal notes;  /* standard error: progress and questions */
     bool json;
+    int argc; /* for a command that parses them itself: its name's last word, and what follows */
+    char **argv;
 };
 
 typedef int command_function(struct cli *cli, struct error *err);
@@ -31,6 +33,7 @@ struct command {
     const struct option_spec *options; /* NULL: none of its own */
     size_t words_least;
     size_t words_most;
+    bool parses_itself; /* takes argc and argv as they are; no api */
 };
 
 /* The table; ends with an empty one. Commands of one group follow one another. */
@@ -65,6 +68,7 @@ void command_print_error(const struct terminal *terminal, const struct error *er
 
 command_function help_command;
 command_function host_show_command;
+command_function lab_run_command;
 command_function task_cancel_command;
 command_function task_list_command;
 command_function task_show_command;

@@ -23,6 +23,8 @@ const struct command commands[] = {
     {"task list", "", "what the agent does and did", task_list_command, NULL, 0, 0},
     {"task show", "ID", "one task, with the report of a migration", task_show_command, NULL, 1, 1},
     {"task cancel", "ID", "ask a task to give up", task_cancel_command, NULL, 1, 1},
+    {"lab", "COMMAND", "a cluster on this machine to try things in", lab_run_command, NULL, 0, 0,
+     true},
     {"version", "", "this program's version, and the agent's", version_command, NULL, 0, 0},
     {"help", "[COMMAND]", "this help, or a command's", help_command, NULL, 0, 2},
     {NULL},

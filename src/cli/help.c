@@ -68,6 +68,11 @@ int help_command(struct cli *cli, struct error *err)
             return result;
         }
     }
+    if (command && command->parses_itself) {
+        cli->argc = 2;
+        cli->argv = (char *[]){(char *)command->name, "--help", NULL};
+        return command->run(cli, err);
+    }
     if (command) {
         command_print_help(&cli->output, command);
     } else {

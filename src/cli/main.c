@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "cli/command.h"
-#include "lab/lab.h"
 
 static const char *option_or_environment(const struct arguments *arguments, const char *option,
                                          const char *variable)
@@ -45,6 +44,11 @@ static int run_words(struct cli *cli, int argc, char **argv, struct error *err)
     int result = command_find(argc, argv, &command, &used, err);
     if (result < 0) {
         return result;
+    }
+    if (command && command->parses_itself) {
+        cli->argc = argc - used + 1;
+        cli->argv = argv + used - 1;
+        return command->run(cli, err);
     }
     const struct option_spec *own = command ? command->options : NULL;
     result = arguments_parse(&cli->arguments, own, common_options, argc - used, argv + used, err);
@@ -92,9 +96,6 @@ int main(int argc, char **argv)
 {
     struct error err = ERROR_NONE;
     struct cli cli = {0};
-    if (argc > 1 && strcmp(argv[1], "lab") == 0) { /* no agent's API: a world of its own */
-        return lab_command(argc - 1, argv + 1);
-    }
     setlocale(LC_CTYPE, "");
     curl_global_init(CURL_GLOBAL_DEFAULT);
     terminal_init(&cli.output, stdout);

@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -80,6 +81,61 @@ def test_help_on_every_level():
     assert "--blackout MS" in drover(None, "vm", "migrate", "--help").stdout
     assert "--blackout MS" in drover(None, "help", "vm", "migrate").stdout
     assert all(len(line) <= 80 for line in drover(None, "vm", "create", "-h").stdout.splitlines())
+
+
+def test_lab_is_a_command_like_others():
+    assert "drover lab up" in drover(None, "lab", "--help").stdout
+    assert "drover lab up" in drover(None, "help", "lab").stdout
+    assert drover(None, "lab", "upp").returncode == 2
+
+
+GROUPS = {"vm": ["create", "start", "stop", "list", "show", "console", "migrate", "rm"],
+          "host": ["show"], "task": ["list", "show", "cancel"]}
+
+
+@pytest.mark.parametrize("group, command", [(g, c) for g in GROUPS for c in GROUPS[g]])
+def test_manual_and_completion_know_every_option(group, command):
+    """What --help names is in the manual and in the completion."""
+    help_text = drover(None, group, command, "--help").stdout
+    pages = "".join(open(f"{ROOT}/docs/man/{page}").read()
+                    for page in ("drover.1", "drover-vm.1")).replace("Fl Fl ", "--")
+    options = re.findall(r"^  (--[a-z-]+)", help_text, re.M)
+    completed = complete("drover", group, command, "--")
+    assert len(options) >= 4
+    assert [option for option in options if option not in pages] == []
+    assert sorted(completed) == sorted(options)
+
+
+def complete(*words, agent=None):
+    """What bash would offer for the last word."""
+    script = (f"source {ROOT}/packaging/completion/drover.bash; COMP_WORDS=({' '.join(words)} ); "
+              f"COMP_CWORD={len(words) - 1}; _drover; printf '%s\\n' \"${{COMPREPLY[@]}}\"")
+    environment = {**ENVIRONMENT, "PATH": f"{os.path.dirname(DROVER)}:{ENVIRONMENT['PATH']}"}
+    if agent:
+        environment["DROVER_CONNECT"] = f"unix:{agent.path}"
+    return subprocess.run(["bash", "--norc", "-c", script], env=environment, capture_output=True,
+                          text=True, timeout=15, check=True).stdout.split()
+
+
+def test_completion_of_words(agent):
+    agent.routes[("GET", "/v1/vms")] = (200, {"vms": [{"name": "web1"}, {"name": "db"}]})
+    agent.routes[("GET", "/v1/host")] = (200, {"name": "h1", "peers": [
+        {"name": "h2", "address": "10.79.0.2", "port": 7790},
+        {"name": "h3", "address": "10.79.0.3", "port": 7790}]})
+    assert complete("drover", "vm", "mi") == ["migrate"]
+    assert complete("drover", "vm", "migrate", "w", agent=agent) == ["web1"]
+    assert complete("drover", "vm", "migrate", "web1", "--to", "h", agent=agent) == ["h2", "h3"]
+    assert complete("drover", "--json", "task", "sh") == ["show"]
+
+
+@pytest.mark.parametrize("page", ["drover.1", "drover-vm.1", "drover-lab.1", "droverd.json.5",
+                                  "droverd.8"])
+def test_manual_pages_are_well_formed(page):
+    if not shutil.which("mandoc"):
+        pytest.skip("mandoc is not installed")
+    lint = subprocess.run(["mandoc", "-T", "lint", f"{ROOT}/docs/man/{page}"], text=True,
+                          capture_output=True).stdout
+    assert [line for line in lint.splitlines() if "manual not found" not in line] == []
 
 
 @pytest.mark.parametrize("arguments, message, remedy", [
