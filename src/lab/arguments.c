@@ -84,6 +84,7 @@ int lab_arguments_parse(const struct lab_command_row *row, int argc, char **argv
             options_end |= row->takes_command;
         }
     }
+    argv[arguments.word_count] = NULL; /* at most argv[argc], which is NULL already */
     *ret_arguments = arguments;
     return check_words(row, &arguments, err);
 }

@@ -64,6 +64,13 @@ bool lab_node_address(const struct lab_node *node, enum lab_network network,
     return ret_address[0] != '\0';
 }
 
+/* Locally administered; the client is number 0. */
+void lab_node_mac(const struct lab_node *node, enum lab_network network, uint8_t ret_mac[6])
+{
+    const uint8_t mac[] = {0x02, 0xd0, 0x7e, 0x00, (uint8_t)network, (uint8_t)node->number};
+    memcpy(ret_mac, mac, sizeof(mac));
+}
+
 void lab_switch_port(const struct lab_node *node, enum lab_network network, char ret_name[16])
 {
     snprintf(ret_name, 16, "%s-%s", node->name, lab_networks[network].suffix);

@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "base/process.h"
@@ -52,6 +53,9 @@ void lab_node_plan(size_t index, struct lab_node *ret_node);
 /* The node's address on a network; false when it has none there. */
 bool lab_node_address(const struct lab_node *node, enum lab_network network,
                       char ret_address[LAB_ADDRESS_SIZE]);
+
+/* The MAC of the node's link to a network: the same after it was switched off and on. */
+void lab_node_mac(const struct lab_node *node, enum lab_network network, uint8_t ret_mac[6]);
 
 /* Whether a cable leads from the node to that network. */
 bool lab_node_is_on(const struct lab_node *node, enum lab_network network);

@@ -56,9 +56,11 @@ static int lay_cable(const struct lab *lab, const struct lab_node *node, enum la
     if (result < 0) {
         return result;
     }
+    uint8_t mac[6];
+    lab_node_mac(node, network, mac);
     lab_switch_port(node, network, port);
-    const struct link_end one = {port, -1};
-    const struct link_end other = {lab_networks[network].link, node_network};
+    const struct link_end one = {port, -1, NULL};
+    const struct link_end other = {lab_networks[network].link, node_network, mac};
     result = link_add_veth(&one, &other, lab_networks[network].mtu, err);
     if (result < 0) {
         return result;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_addr.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
@@ -43,6 +44,9 @@ static void put_veth_end(struct nl_msg *message, const struct link_end *end, uns
 {
     nla_put_string(message, IFLA_IFNAME, end->name);
     nla_put_u32(message, IFLA_MTU, mtu);
+    if (end->mac) {
+        nla_put(message, IFLA_ADDRESS, ETH_ALEN, end->mac);
+    }
     if (end->namespace_fd >= 0) {
         nla_put_u32(message, IFLA_NET_NS_FD, (uint32_t)end->namespace_fd);
     }

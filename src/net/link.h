@@ -14,7 +14,8 @@
 /* One end of a veth pair. */
 struct link_end {
     const char *name;
-    int namespace_fd; /* the network namespace to make it in; -1: the caller's */
+    int namespace_fd;   /* the network namespace to make it in; -1: the caller's */
+    const uint8_t *mac; /* 6 bytes; NULL: the kernel makes one up */
 };
 
 /* Makes a pair of links, each the other's cable, both down. -EEXIST when a name is taken. The pair

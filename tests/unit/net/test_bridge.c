@@ -268,7 +268,8 @@ static int make_bridge(void **state)
 {
     (void)state;
     struct error err = ERROR_NONE;
-    must(link_add_veth(&(struct link_end){"up0", -1}, &(struct link_end){"wire0", -1}, 1500, &err),
+    must(link_add_veth(&(struct link_end){"up0", -1, NULL}, &(struct link_end){"wire0", -1, NULL},
+                       1500, &err),
          &err);
     must(link_set_up("wire0", true, &err), &err);
     must(bridge_ensure("br-test", "up0", &err), &err);

@@ -22,8 +22,8 @@ static void a_pair_is_made_once(void **state)
 {
     (void)state;
     struct error err = ERROR_NONE;
-    const struct link_end one = {"one", -1};
-    const struct link_end other = {"other", -1};
+    const struct link_end one = {"one", -1, NULL};
+    const struct link_end other = {"other", -1, NULL};
     must(link_add_veth(&one, &other, 9000, &err), &err);
     assert_int_not_equal(if_nametoindex("one"), 0);
     assert_int_not_equal(if_nametoindex("other"), 0);
@@ -35,8 +35,8 @@ static void long_names_are_refused(void **state)
 {
     (void)state;
     struct error err = ERROR_NONE;
-    const struct link_end fine = {"fine", -1};
-    const struct link_end longest = {"abcdefghijklmnop", -1};
+    const struct link_end fine = {"fine", -1, NULL};
+    const struct link_end longest = {"abcdefghijklmnop", -1, NULL};
     assert_int_equal(link_add_veth(&fine, &longest, 1500, &err), -EINVAL);
     assert_int_equal(if_nametoindex("fine"), 0);
 }
