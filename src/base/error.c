@@ -5,16 +5,19 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A failure without a code would look like success. */
 static int positive(int code)
 {
-    return code < 0 ? -code : code;
+    return code < 0 ? -code : code > 0 ? code : EIO;
 }
 
+/* Written aside first: the arguments may be err's own texts. */
 static void set_message(struct error *err, int code, const char *format, va_list arguments)
 {
-    err->code = positive(code);
-    err->remedy[0] = '\0';
-    vsnprintf(err->message, sizeof(err->message), format, arguments);
+    char message[sizeof(err->message)];
+    vsnprintf(message, sizeof(message), format, arguments);
+    *err = (struct error){.code = positive(code)};
+    memcpy(err->message, message, sizeof(message));
 }
 
 int error_set(struct error *err, int code, const char *format, ...)
@@ -58,7 +61,7 @@ int error_wrap(struct error *err, const char *format, ...)
     if (used < sizeof(err->message)) {
         snprintf(err->message + used, sizeof(err->message) - used, ": %s", message);
     }
-    return -err->code;
+    return -positive(err->code);
 }
 
 int error_remedy(struct error *err, const char *format, ...)
@@ -66,11 +69,13 @@ int error_remedy(struct error *err, const char *format, ...)
     if (!err) {
         return -EIO;
     }
+    char remedy[sizeof(err->remedy)];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(err->remedy, sizeof(err->remedy), format, arguments);
+    vsnprintf(remedy, sizeof(remedy), format, arguments);
     va_end(arguments);
-    return -err->code;
+    snprintf(err->remedy, sizeof(err->remedy), "%s", remedy);
+    return -positive(err->code);
 }
 
 struct code_row {
@@ -86,7 +91,8 @@ static const struct code_row code_rows[] = {
     {EPERM, 403, 1},       {ENOENT, 404, 3},     {EEXIST, 409, 4},       {EBUSY, 409, 4},
     {ENOTSUP, 409, 5},     {ECANCELED, 409, 6},  {ECONNREFUSED, 503, 7}, {EHOSTUNREACH, 503, 7},
     {ENETUNREACH, 503, 7}, {ECONNRESET, 503, 7}, {ETIMEDOUT, 504, 8},    {ENOMEM, 507, 1},
-    {ENOSPC, 507, 1},
+    {ENOSPC, 507, 1},      {EFBIG, 413, 2},      {ENAMETOOLONG, 400, 2}, {EXDEV, 400, 2},
+    {ELOOP, 400, 2},       {ENOTDIR, 400, 2},    {EISDIR, 400, 2},       {EADDRINUSE, 409, 4},
 };
 
 static const struct code_row *code_row_of(int code)

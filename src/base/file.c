@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/random.h"
 
 static int read_to_end(int fd, size_t limit, struct buffer *content)
 {
@@ -110,7 +111,7 @@ static int sync_folder_of(const char *path)
 
 static int write_and_sync(const char *path, const void *bytes, size_t length, mode_t mode)
 {
-    CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode);
+    CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
     if (fd < 0) {
         return -errno;
     }
@@ -124,7 +125,9 @@ static int write_and_sync(const char *path, const void *bytes, size_t length, mo
 int file_write_atomic(const char *path, const void *bytes, size_t length, mode_t mode,
                       struct error *err)
 {
-    CLEANUP_FREE char *temporary = file_path("%s.%d.new", path, (int)gettid());
+    char random[17]; /* another host may write the same path on a shared file system */
+    random_hex(random, 8);
+    CLEANUP_FREE char *temporary = file_path("%s.%s.new", path, random);
     if (!temporary) {
         return error_set_errno(err, ENOMEM, "cannot write %s", path);
     }

@@ -30,6 +30,33 @@ static int unix_address(const char *path, struct sockaddr_un *ret_address, struc
     return 0;
 }
 
+/* Without waiting: a listener whose queue is full is one as well. */
+static bool somebody_listens(const struct sockaddr_un *address)
+{
+    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    return fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+                       errno == EAGAIN);
+}
+
+/* Makes room at the path: a socket that nobody listens on any more is removed. */
+static int remove_stale_socket(const struct sockaddr_un *address, struct error *err)
+{
+    struct stat status;
+    const char *path = address->sun_path;
+    if (lstat(path, &status) < 0) {
+        return 0;
+    }
+    if (!S_ISSOCK(status.st_mode)) {
+        return error_set(err, EADDRINUSE, "%s exists and is no socket", path);
+    }
+    if (somebody_listens(address)) {
+        return error_set(err, EADDRINUSE, "another process listens on %s", path);
+    }
+    return unlink(path) < 0 && errno != ENOENT
+               ? error_set_errno(err, errno, "cannot replace the socket %s", path)
+               : 0;
+}
+
 int socket_listen_unix(const char *path, mode_t mode, struct error *err)
 {
     struct sockaddr_un address;
@@ -41,9 +68,13 @@ int socket_listen_unix(const char *path, mode_t mode, struct error *err)
     if (fd < 0) {
         return error_set_errno(err, errno, "cannot make a UNIX socket");
     }
-    unlink(path);
-    if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || chmod(path, mode) < 0 ||
-        listen(fd, 64) < 0) {
+    result = remove_stale_socket(&address, err);
+    if (result < 0) {
+        return result;
+    }
+    /* bind(2) gives the path the descriptor's mode less the umask; chmod(2) adds what that took */
+    if (fchmod(fd, mode) < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+        chmod(path, mode) < 0 || listen(fd, 64) < 0) {
         return error_set_errno(err, errno, "cannot listen on %s", path);
     }
     return steal_fd(&fd);
@@ -121,7 +152,8 @@ int socket_listen_tcp(const char *text, uint16_t port, uint16_t *ret_port, struc
 
 static int wait_for(int fd, short events, uint64_t timeout_ns)
 {
-    uint64_t deadline = clock_monotonic_ns() + timeout_ns;
+    uint64_t start = clock_monotonic_ns();
+    uint64_t deadline = timeout_ns > UINT64_MAX - start ? UINT64_MAX : start + timeout_ns;
     for (;;) {
         uint64_t now = clock_monotonic_ns();
         uint64_t left = deadline > now ? deadline - now : 0;

@@ -7,7 +7,9 @@
 
 #include "base/error.h"
 
-/* Listens on a UNIX socket path, replacing a stale one. Returns a descriptor. */
+/* Listens on a UNIX socket path, replacing a stale socket; -EADDRINUSE when somebody answers there
+ * or it is no socket. Nobody that `mode` excludes can connect at any moment. Returns a descriptor.
+ */
 int socket_listen_unix(const char *path, mode_t mode, struct error *err);
 
 /* Connects to a UNIX socket. Returns a descriptor. */

@@ -11,16 +11,19 @@
 
 static int refuse_size(const char *text, struct error *err)
 {
-    error_set(err, EINVAL, "\"%s\" is not a size", text);
-    return error_remedy(err, "write a number with K, M, G or T, such as 512M or 1.5G");
+    int result = error_set(err, EINVAL, "\"%.80s\" is not a size", text);
+    error_remedy(err, "write a number with K, M, G or T, such as 512M or 1.5G");
+    return result;
 }
 
 int units_parse_size(const char *text, uint64_t *ret_bytes, struct error *err)
 {
     static const char *const suffixes[] = {"", "K", "M", "G", "T"};
     char *end;
+    size_t digits = strspn(text, "0123456789.");
     double number = strtod(text, &end);
-    if (end == text || text[0] == '-' || !isfinite(number)) {
+    if (digits == 0 || end != text + digits ||
+        !isfinite(number)) { /* no sign, space, hex, exponent */
         return refuse_size(text, err);
     }
     char unit = *end;
@@ -44,25 +47,25 @@ void units_format_size(uint64_t bytes, char *text, size_t size)
     static const char *const names[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
     double number = (double)bytes;
     size_t unit = 0;
-    while (number >= 1024 && unit < sizeof(names) / sizeof(names[0]) - 1) {
+    while (number >= (unit == 0 ? 1024 : 1023.5) && unit < sizeof(names) / sizeof(names[0]) - 1) {
         number /= 1024;
         unit++;
     }
-    snprintf(text, size, unit == 0 || number >= 100 ? "%.0f %s" : "%.1f %s", number, names[unit]);
+    snprintf(text, size, unit == 0 || number >= 99.95 ? "%.0f %s" : "%.1f %s", number, names[unit]);
 }
 
 void units_format_duration(uint64_t nanoseconds, char *text, size_t size)
 {
-    uint64_t seconds = nanoseconds / NANOSECONDS_PER_SECOND;
     double milliseconds = (double)nanoseconds / (double)NANOSECONDS_PER_MILLISECOND;
-    if (milliseconds < 10) {
+    if (milliseconds < 9.95) {
         snprintf(text, size, "%.1f ms", milliseconds);
-    } else if (milliseconds < 1000) {
+    } else if (milliseconds < 999.5) {
         snprintf(text, size, "%.0f ms", milliseconds);
-    } else if (seconds < 60) {
+    } else if (milliseconds < 59950) {
         snprintf(text, size, "%.1f s", milliseconds / 1000);
     } else {
-        snprintf(text, size, "%llu min %llu s", (unsigned long long)(seconds / 60),
-                 (unsigned long long)(seconds % 60));
+        unsigned long long seconds =
+            (nanoseconds + NANOSECONDS_PER_SECOND / 2) / NANOSECONDS_PER_SECOND;
+        snprintf(text, size, "%llu min %llu s", seconds / 60, seconds % 60);
     }
 }
