@@ -124,7 +124,9 @@ static void tell(struct source *source)
 void source_progress_phase(struct source *source, enum engine_phase phase)
 {
     source->progress.phase = phase;
-    if (phase == ENGINE_PHASE_DONE) {
+    if (phase == ENGINE_PHASE_SWITCHOVER) {
+        source->progress.fraction = ROUNDS_SHARE;
+    } else if (phase == ENGINE_PHASE_DONE) {
         source->progress.fraction = 1.0;
     }
     tell(source);

@@ -1,0 +1,325 @@
+/* The simulated machine: see machine.h. */
+#include "machine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void sim_machine_init(struct sim_machine *machine, struct sim_world *world, uint64_t pages)
+{
+    *machine = (struct sim_machine){.world = world,
+                                    .pages = pages,
+                                    .write_interval_ns = SIM_NEVER,
+                                    .next_write_ns = world->now_ns,
+                                    .hot_pages = 1,
+                                    .source_runs = true};
+    machine->memory = calloc(pages, ENGINE_PAGE_SIZE);
+    machine->shadow = calloc(pages, ENGINE_PAGE_SIZE);
+    page_set_init(&machine->populated, pages);
+    page_set_init(&machine->dirty, pages);
+    page_set_init(&machine->dropped, pages);
+}
+
+void sim_machine_done(struct sim_machine *machine)
+{
+    free(machine->memory);
+    free(machine->shadow);
+    page_set_done(&machine->populated);
+    page_set_done(&machine->dirty);
+    page_set_done(&machine->dropped);
+}
+
+static void mark_written(struct sim_machine *machine, uint64_t page)
+{
+    struct page_run run = {page, 1};
+    page_set_add(&machine->populated, run);
+    page_set_add(&machine->dirty, run);
+    page_set_remove(&machine->dropped, run);
+}
+
+static void write_page(struct sim_machine *machine, uint64_t page)
+{
+    uint64_t value = random_next(&machine->world->random);
+    uint64_t offset = random_between(&machine->world->random, 0, ENGINE_PAGE_SIZE / 8 - 1) * 8;
+    memcpy(machine->memory + page * ENGINE_PAGE_SIZE + offset, &value, sizeof(value));
+    mark_written(machine, page);
+}
+
+static void write_zeroes(struct sim_machine *machine, uint64_t page)
+{
+    memset(machine->memory + page * ENGINE_PAGE_SIZE, 0, ENGINE_PAGE_SIZE);
+    mark_written(machine, page);
+}
+
+static void give_back(struct sim_machine *machine, uint64_t first)
+{
+    uint64_t most = machine->pages - first < 80 ? machine->pages - first : 80;
+    struct page_run run = {first, random_between(&machine->world->random, 1, most)};
+    memset(machine->memory + run.first * ENGINE_PAGE_SIZE, 0, run.count * ENGINE_PAGE_SIZE);
+    page_set_remove(&machine->populated, run);
+    page_set_remove(&machine->dirty, run);
+    page_set_add(&machine->dropped, run);
+}
+
+static void act(struct sim_machine *machine)
+{
+    struct random *random = &machine->world->random;
+    uint64_t page = random_once_in(random, 8) ? random_between(random, 0, machine->pages - 1)
+                                              : random_between(random, 0, machine->hot_pages - 1);
+    if (machine->gives_back && random_once_in(random, 16)) {
+        give_back(machine, page);
+    } else if (random_once_in(random, 16)) {
+        write_zeroes(machine, page);
+    } else {
+        write_page(machine, page);
+    }
+}
+
+void sim_machine_populate(struct sim_machine *machine)
+{
+    struct random *random = &machine->world->random;
+    uint64_t part = random_between(random, 0, 4);
+    for (uint64_t page = 0; page < machine->pages; page++) {
+        if (random_between(random, 0, 3) < part) {
+            random_once_in(random, 5) ? write_zeroes(machine, page) : write_page(machine, page);
+        }
+    }
+}
+
+void sim_machine_live(void *context, uint64_t until_ns)
+{
+    struct sim_machine *machine = context;
+    if (!machine->source_runs || machine->write_interval_ns == SIM_NEVER) {
+        machine->next_write_ns = until_ns;
+        return;
+    }
+    while (machine->next_write_ns <= until_ns) {
+        uint64_t calm = machine->calm_every_ns;
+        if (calm > 0 && machine->next_write_ns / calm % 2) {
+            machine->next_write_ns += calm - machine->next_write_ns % calm;
+            continue;
+        }
+        act(machine);
+        machine->next_write_ns +=
+            random_between(&machine->world->random, 1, 2 * machine->write_interval_ns);
+    }
+}
+
+static void moment(struct sim_machine *machine, enum sim_moment moment)
+{
+    machine->moment(machine->scenario, moment);
+}
+
+static int fail_if(struct sim_machine *machine, enum sim_fault fault, const char *what,
+                   struct error *err)
+{
+    return machine->fault == fault ? error_set(err, EIO, "%s failed", what) : 0;
+}
+
+static int start_tracking(void *guest, struct error *err)
+{
+    struct sim_machine *machine = guest;
+    if (machine->tracking) {
+        sim_world_fail(machine->world, "tracking was started twice");
+    }
+    if (fail_if(machine, SIM_FAULT_START_TRACKING, "start_tracking", err) < 0) {
+        return -EIO;
+    }
+    sim_world_spend(machine->world, 20000);
+    page_set_clear(&machine->dirty);
+    page_set_clear(&machine->dropped);
+    machine->tracking = true;
+    return 0;
+}
+
+static int collect_populated(void *guest, struct page_set *pages, struct error *err)
+{
+    struct sim_machine *machine = guest;
+    (void)err;
+    page_set_unite(pages, &machine->populated);
+    sim_world_spend(machine->world, 20000);
+    return 0;
+}
+
+static int collect_dirty(void *guest, struct page_set *dirty, struct page_set *dropped,
+                         struct error *err)
+{
+    struct sim_machine *machine = guest;
+    if (random_once_in(&machine->world->random, 4) &&
+        fail_if(machine, SIM_FAULT_COLLECT, "collect_dirty", err) < 0) {
+        return -EIO;
+    }
+    page_set_unite(dirty, &machine->dirty);
+    page_set_unite(dropped, &machine->dropped);
+    page_set_clear(&machine->dirty);
+    page_set_clear(&machine->dropped);
+    sim_world_spend(machine->world, random_between(&machine->world->random, 1000, 100000));
+    return 0;
+}
+
+static void stop_tracking(void *guest)
+{
+    struct sim_machine *machine = guest;
+    if (!machine->tracking) {
+        sim_world_fail(machine->world, "tracking was stopped without a start");
+    }
+    machine->tracking = false;
+}
+
+/* Emits the state up to `end`, in uneven pieces. */
+static int emit_until(struct sim_machine *machine, size_t end, engine_emit_function *emit,
+                      void *context, struct error *err)
+{
+    while (machine->emitted < end) {
+        size_t part = random_between(&machine->world->random, 1, end - machine->emitted);
+        int result = emit(context, machine->state + machine->emitted, part, err);
+        if (result < 0) {
+            return result;
+        }
+        machine->emitted += part;
+    }
+    return 0;
+}
+
+static int stop(void *guest, engine_emit_function *emit, void *context, struct error *err)
+{
+    struct sim_machine *machine = guest;
+    moment(machine, SIM_MOMENT_STOP);
+    int result = emit_until(machine, machine->early_length, emit, context, err);
+    sim_world_spend(machine->world, machine->stop_ns);
+    if (result == 0) {
+        result = fail_if(machine, SIM_FAULT_STOP, "stop", err);
+    }
+    if (result < 0) {
+        return result;
+    }
+    machine->source_runs = false;
+    moment(machine, SIM_MOMENT_STOPPED);
+    return 0;
+}
+
+static int finish_state(void *guest, engine_emit_function *emit, void *context, struct error *err)
+{
+    struct sim_machine *machine = guest;
+    if (machine->source_runs) {
+        sim_world_fail(machine->world, "the state was saved of a guest that runs");
+    }
+    sim_world_spend(machine->world, machine->save_ns);
+    for (uint64_t i = 0; i < machine->dirtied_by_saving; i++) {
+        act(machine);
+    }
+    if (fail_if(machine, SIM_FAULT_FINISH_STATE, "finish_state", err) < 0 ||
+        fail_if(machine, SIM_FAULT_RESUME, "finish_state", err) < 0) {
+        return -EIO;
+    }
+    int result = emit_until(machine, machine->state_length, emit, context, err);
+    moment(machine, SIM_MOMENT_SAVED);
+    return result;
+}
+
+static int resume(void *guest, struct error *err)
+{
+    struct sim_machine *machine = guest;
+    if (machine->committed || machine->destination_runs) {
+        sim_world_fail(machine->world, "resumed at the source, but the destination owns it");
+    }
+    if (fail_if(machine, SIM_FAULT_RESUME, "resume", err) < 0) {
+        return -EIO;
+    }
+    machine->source_runs = true;
+    return 0;
+}
+
+static int load_state(void *guest, const void *bytes, size_t length, struct error *err)
+{
+    struct sim_machine *machine = guest;
+    if (machine->loaded + length > machine->state_length ||
+        memcmp(machine->state + machine->loaded, bytes, length) != 0) {
+        return error_set(err, EIO, "what arrived is not the device state");
+    }
+    machine->loaded += length;
+    return fail_if(machine, SIM_FAULT_LOAD, "load_state", err);
+}
+
+static int finish_load(void *guest, struct error *err)
+{
+    struct sim_machine *machine = guest;
+    moment(machine, SIM_MOMENT_LOAD);
+    sim_world_spend(machine->world, machine->load_ns);
+    moment(machine, SIM_MOMENT_LOADED);
+    if (machine->loaded != machine->state_length) {
+        sim_world_fail(machine->world, "loaded %zu bytes of device state instead of %zu",
+                       machine->loaded, machine->state_length);
+    }
+    return fail_if(machine, SIM_FAULT_FINISH_LOAD, "finish_load", err);
+}
+
+static int run_guest(void *guest, struct error *err)
+{
+    struct sim_machine *machine = guest;
+    moment(machine, SIM_MOMENT_RUN);
+    if (!machine->committed || machine->source_runs) {
+        sim_world_fail(machine->world, "ran at the destination, but the source owns it");
+    }
+    sim_world_spend(machine->world, machine->run_ns);
+    if (fail_if(machine, SIM_FAULT_RUN, "run", err) < 0) {
+        return -EIO;
+    }
+    machine->destination_runs = true;
+    return 0;
+}
+
+static enum engine_verdict commit(void *ownership)
+{
+    struct sim_machine *machine = ownership;
+    moment(machine, SIM_MOMENT_COMMIT);
+    sim_world_spend(machine->world, random_between(&machine->world->random, 0, machine->commit_ns));
+    if (machine->withdrawn) {
+        return ENGINE_OWNER_SOURCE;
+    }
+    machine->committed = true;
+    moment(machine, SIM_MOMENT_COMMITTED);
+    sim_world_spend(machine->world, random_between(&machine->world->random, 0, machine->commit_ns));
+    return ENGINE_OWNER_DESTINATION;
+}
+
+static enum engine_verdict settle(void *ownership)
+{
+    struct sim_machine *machine = ownership;
+    sim_world_spend(machine->world, random_between(&machine->world->random, 0, machine->commit_ns));
+    machine->withdrawn = !machine->committed;
+    return machine->committed ? ENGINE_OWNER_DESTINATION : ENGINE_OWNER_SOURCE;
+}
+
+struct engine_source_guest sim_machine_source(struct sim_machine *machine)
+{
+    static const struct engine_source_guest_operations operations = {
+        .start_tracking = start_tracking,
+        .collect_populated = collect_populated,
+        .collect_dirty = collect_dirty,
+        .stop_tracking = stop_tracking,
+        .stop = stop,
+        .finish_state = finish_state,
+        .resume = resume,
+    };
+    return (struct engine_source_guest){.operations = &operations,
+                                        .guest = machine,
+                                        .memory_size = machine->pages * ENGINE_PAGE_SIZE,
+                                        .memory = machine->memory,
+                                        .memory_fd = -1};
+}
+
+struct engine_destination_guest sim_machine_destination(struct sim_machine *machine)
+{
+    static const struct engine_destination_guest_operations operations = {
+        .load_state = load_state, .finish_load = finish_load, .run = run_guest};
+    return (struct engine_destination_guest){.operations = &operations,
+                                             .guest = machine,
+                                             .memory_size = machine->pages * ENGINE_PAGE_SIZE,
+                                             .memory = machine->shadow,
+                                             .memory_fd = -1};
+}
+
+struct engine_ownership sim_machine_ownership(struct sim_machine *machine)
+{
+    return (struct engine_ownership){.commit = commit, .settle = settle, .ownership = machine};
+}
