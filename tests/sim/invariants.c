@@ -9,6 +9,9 @@
 /* A slice of waiting, a frame on a slow link, a stop or a load that must end first. */
 #define CANCEL_PROMPT_NS (300 * NANOSECONDS_PER_MILLISECOND)
 
+/* The destination is given up when silent for 30 s, or when not READY 10 s after the last round. */
+#define READY_MOST_NS (41 * NANOSECONDS_PER_SECOND)
+
 void sim_check_progress(struct sim_world *world, struct sim_outcome *outcome,
                         const struct engine_progress *progress)
 {
@@ -106,6 +109,7 @@ static void check_statistics(struct sim_world *world, const struct sim_machine *
                statistics->blackout_ns,
            "the parts are not the blackout");
     expect(world, statistics->blackout_ns <= statistics->total_ns, "a blackout beyond the move");
+    expect(world, blackout->load_state_ns < READY_MOST_NS, "READY was awaited for too long");
     if (moved) {
         expect(world, statistics->device_state_bytes == machine->state_length, "state miscounted");
         expect(world, statistics->blackout_ns > 0, "no blackout");

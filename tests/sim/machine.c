@@ -250,6 +250,7 @@ static int finish_load(void *guest, struct error *err)
         sim_world_fail(machine->world, "loaded %zu bytes of device state instead of %zu",
                        machine->loaded, machine->state_length);
     }
+    machine->load_finished = true;
     return fail_if(machine, SIM_FAULT_FINISH_LOAD, "finish_load", err);
 }
 
@@ -259,6 +260,9 @@ static int run_guest(void *guest, struct error *err)
     moment(machine, SIM_MOMENT_RUN);
     if (!machine->committed || machine->source_runs) {
         sim_world_fail(machine->world, "ran at the destination, but the source owns it");
+    }
+    if (!machine->load_finished) {
+        sim_world_fail(machine->world, "ran before it was loaded");
     }
     sim_world_spend(machine->world, machine->run_ns);
     if (fail_if(machine, SIM_FAULT_RUN, "run", err) < 0) {

@@ -65,6 +65,7 @@ struct sim_machine {
     void *scenario;
 
     bool source_runs, destination_runs, tracking;
+    bool load_finished;
     bool committed, withdrawn; /* ownership's one decision */
 };
 
