@@ -160,6 +160,7 @@ static int setup(void **state, const char *options)
     assert_int_equal(engine_tracker_init(&fixture->tracker, fixture->userfaultfd, fixture->pagemap,
                                          fixture->memory_fd, fixture->address, MEMORY_SIZE, &err),
                      0);
+    assert_true(fixture->tracker.watch >= 0);
     assert_int_equal(page_set_init(&fixture->dirty, PAGES), 0);
     assert_int_equal(page_set_init(&fixture->dropped, PAGES), 0);
     return 0;
@@ -331,6 +332,21 @@ static void test_finds_data_that_nobody_has_mapped(void **state)
     assert_true(page_set_has(&fixture->dirty, 3000));
 }
 
+static void test_tells_pages_given_back_where_the_file_cannot_be_watched(void **state)
+{
+    struct fixture *fixture = fixture_of(state);
+    close(fixture->tracker.watch);
+    fixture->tracker.watch = -1;
+    give(fixture, (struct order){WRITE, 0, 2048, 1, 1});
+    start(fixture);
+    give(fixture, (struct order){PUNCH, 512, 512, 1, 0});
+    give(fixture, (struct order){READ, 600, 1, 1, 0});
+    collect(fixture);
+    for (uint64_t page = 512; page < 1024; page++) {
+        assert_true(page_set_has(&fixture->dropped, page));
+    }
+}
+
 static void test_starts_again_after_a_stop(void **state)
 {
     struct fixture *fixture = fixture_of(state);
@@ -375,6 +391,7 @@ int main(void)
         ON_BOTH(test_tells_pages_written_and_then_unmapped),
         ON_BOTH(test_tells_writes_into_holes_and_after_unmapping),
         ON_BOTH(test_finds_data_that_nobody_has_mapped),
+        ON_BOTH(test_tells_pages_given_back_where_the_file_cannot_be_watched),
         ON_BOTH(test_starts_again_after_a_stop),
     };
     find_out_what_is_missing();
