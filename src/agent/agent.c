@@ -1,0 +1,213 @@
+/* What the parts of the agent share: see agent.h. */
+#include "agent/agent.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "agent/record.h"
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "storage/owner.h"
+#include "storage/vm_folder.h"
+
+/* ---- memory ---- */
+
+static int host_memory(uint64_t *ret_total, uint64_t *ret_available, struct error *err)
+{
+    CLEANUP_FILE FILE *file = fopen("/proc/meminfo", "re");
+    char line[128];
+    unsigned long long total = 0;
+    unsigned long long available = 0;
+    while (file && fgets(line, sizeof(line), file)) {
+        sscanf(line, "MemTotal: %llu", &total);
+        sscanf(line, "MemAvailable: %llu", &available);
+    }
+    if (total == 0) {
+        return error_set(err, EIO, "cannot read /proc/meminfo");
+    }
+    *ret_total = total * 1024;
+    *ret_available = available * 1024;
+    return 0;
+}
+
+/* What a VM was promised and has not touched yet. */
+static uint64_t untouched(const struct agent *agent, const struct vm *vm)
+{
+    struct stat status;
+    uint64_t promised = vm->config.memory_mib << 20;
+    CLEANUP_FREE char *path = record_ram_path(agent->config, vm->config.uuid);
+    if (!path || stat(path, &status) < 0) {
+        return promised;
+    }
+    uint64_t touched = (uint64_t)status.st_blocks * 512;
+    return touched < promised ? promised - touched : 0;
+}
+
+static uint64_t less(uint64_t from, uint64_t taken)
+{
+    return from > taken ? from - taken : 0;
+}
+
+int agent_memory(struct agent *agent, uint64_t *ret_total, uint64_t *ret_available,
+                 struct error *err)
+{
+    uint64_t total = 0;
+    uint64_t available = 0;
+    uint64_t promised = 0;
+    uint64_t limit = agent->config->memory_limit_mib << 20;
+    CLEANUP_FREE struct vm *vms = NULL;
+    size_t count = 0;
+    int result = host_memory(&total, &available, err);
+    if (result == 0) {
+        result = inventory_all(agent->inventory, &vms, &count, err);
+    }
+    if (result < 0) {
+        return result;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (vms[i].has_runtime) {
+            promised += vms[i].config.memory_mib << 20;
+            available = less(available, untouched(agent, &vms[i]));
+        }
+    }
+    if (limit > 0 && limit < total) {
+        total = limit;
+        available = available < less(limit, promised) ? available : less(limit, promised);
+    }
+    *ret_total = total;
+    *ret_available = available;
+    return 0;
+}
+
+/* ---- datastores ---- */
+
+const struct datastore *agent_datastore(const struct agent *agent, const char *name,
+                                        struct error *err)
+{
+    for (size_t i = 0; i < agent->datastore_count; i++) {
+        const struct agent_datastore *entry = &agent->datastores[i];
+        if (name && strcmp(entry->datastore.name, name) != 0) {
+            continue;
+        }
+        if (entry->open) {
+            return &entry->datastore;
+        }
+        error_set(err, EHOSTUNREACH, "datastore %s is not available: %s", entry->datastore.name,
+                  entry->problem);
+        return NULL;
+    }
+    error_set(err, ENOENT, "host %s has no datastore %s", agent->config->host, name ? name : "");
+    error_remedy(err, "\"drover host show\" lists its datastores");
+    return NULL;
+}
+
+const struct datastore *agent_datastore_by_uuid(const struct agent *agent, const char *uuid)
+{
+    for (size_t i = 0; i < agent->datastore_count; i++) {
+        const struct agent_datastore *entry = &agent->datastores[i];
+        if (entry->open && strcmp(entry->datastore.uuid, uuid) == 0) {
+            return &entry->datastore;
+        }
+    }
+    return NULL;
+}
+
+/* ---- bringing the inventory up to date ---- */
+
+struct look {
+    struct agent *agent;
+    const struct datastore *datastore;
+    uint64_t begun;
+};
+
+static void observe(const struct look *look, const char *folder, const struct vm_config *config,
+                    const struct error *reason)
+{
+    struct error err = ERROR_NONE;
+    CLEANUP_FREE struct vm *seen = calloc(1, sizeof(*seen));
+    if (!seen) {
+        return;
+    }
+    seen->datastore = *look->datastore;
+    if (config) {
+        seen->config = *config;
+    } else {
+        err = *reason;
+    }
+    if (config && owner_read(look->datastore, folder, &seen->owner, &err) < 0) {
+        config = NULL;
+    }
+    if (!config) {
+        seen->unreadable = true;
+        snprintf(seen->config.name, sizeof(seen->config.name), "%s", folder);
+        snprintf(seen->problem, sizeof(seen->problem), "%s", err.message);
+    }
+    inventory_observe(look->agent->inventory, look->begun, seen);
+}
+
+static int visit(void *context, const char *folder, const struct vm_config *config,
+                 const struct error *reason)
+{
+    observe(context, folder, config, reason);
+    return 0;
+}
+
+int agent_refresh(struct agent *agent, struct error *err)
+{
+    for (size_t i = 0; i < agent->datastore_count; i++) {
+        struct look look = {.agent = agent,
+                            .datastore = &agent->datastores[i].datastore,
+                            .begun = inventory_observe_begin(agent->inventory)};
+        if (!agent->datastores[i].open) {
+            continue;
+        }
+        int result = datastore_each_vm(look.datastore, visit, &look, err);
+        if (result < 0) {
+            return result;
+        }
+        inventory_observe_end(agent->inventory, look.begun, look.datastore->uuid);
+    }
+    return 0;
+}
+
+/* Looks at one folder on each datastore. */
+static void refresh_one(struct agent *agent, const char *name)
+{
+    for (size_t i = 0; i < agent->datastore_count; i++) {
+        const struct datastore *datastore = &agent->datastores[i].datastore;
+        struct look look = {agent, datastore, inventory_observe_begin(agent->inventory)};
+        struct error err = ERROR_NONE;
+        CLEANUP_FREE struct vm_config *config = malloc(sizeof(*config));
+        if (!agent->datastores[i].open || !config) {
+            continue;
+        }
+        int result = vm_folder_load(datastore, name, config, &err);
+        if (result != -ENOENT) {
+            observe(&look, name, result == 0 ? config : NULL, &err);
+            return;
+        }
+    }
+}
+
+int agent_find_vm(struct agent *agent, const char *name, struct vm *ret_vm, struct error *err)
+{
+    if (file_name_is_safe(name)) {
+        refresh_one(agent, name);
+    }
+    int result = inventory_find(agent->inventory, name, ret_vm, err);
+    if (result == -ENOENT) {
+        struct error ignored;
+        agent_refresh(agent, &ignored);
+        result = inventory_find(agent->inventory, name, ret_vm, err);
+    }
+    if (result == 0 && ret_vm->unreadable) {
+        error_set(err, EINVAL, "%s", ret_vm->problem);
+        return error_remedy(err, "put %s/%s/vm.json right", ret_vm->datastore.path,
+                            ret_vm->config.name);
+    }
+    return result;
+}

@@ -1,0 +1,73 @@
+/* What a host tells of itself: see host_facts.h. */
+#include "agent/host_facts.h"
+
+#include <string.h>
+#include <unistd.h>
+
+static json_t *datastore_to_json(const struct agent_datastore *entry)
+{
+    uint64_t total = 0;
+    uint64_t unused = 0;
+    struct error err = ERROR_NONE;
+    const struct datastore *datastore = &entry->datastore;
+    if (entry->open) {
+        datastore_space(datastore, &total, &unused, &err);
+    }
+    const char *problem = entry->open ? err.message : entry->problem;
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "name", datastore->name, "uuid",
+                     datastore->uuid, "path", datastore->path, "total_bytes", (json_int_t)total,
+                     "free_bytes", (json_int_t)unused, "problem",
+                     problem[0] ? json_string(problem) : json_null());
+}
+
+static json_t *datastores_to_json(const struct agent *agent)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < agent->datastore_count; i++) {
+        json_array_append_new(list, datastore_to_json(&agent->datastores[i]));
+    }
+    return list;
+}
+
+static json_t *port_groups_to_json(const struct agent_config *config)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < config->port_group_count; i++) {
+        const struct port_group *group = &config->port_groups[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i}", "name", group->name, "bridge",
+                                              group->bridge, "vlan", (int)group->vlan));
+    }
+    return list;
+}
+
+static json_t *peers_to_json(const struct agent_config *config)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < config->peer_count; i++) {
+        const struct config_peer *peer = &config->peers[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:i}", "name", peer->name, "address",
+                                              peer->address, "port", (int)peer->port));
+    }
+    return list;
+}
+
+json_t *host_facts(struct agent *agent, struct error *err)
+{
+    const struct agent_config *config = agent->config;
+    uint64_t total;
+    uint64_t available;
+    if (agent_memory(agent, &total, &available, err) < 0) {
+        return NULL;
+    }
+    json_t *facts = json_pack(
+        "{s:s, s:s, s:O, s:{s:I, s:I}, s:i, s:o, s:o, s:o, s:o}", "name", config->host, "version",
+        DROVER_VERSION, "capabilities", agent->capabilities, "memory", "total_bytes",
+        (json_int_t)total, "available_bytes", (json_int_t)available, "cpus",
+        (int)sysconf(_SC_NPROCESSORS_ONLN), "datastores", datastores_to_json(agent), "port_groups",
+        port_groups_to_json(config), "peers", peers_to_json(config), "migration_address",
+        config->migration_address[0] ? json_string(config->migration_address) : json_null());
+    if (!facts) {
+        error_set_errno(err, ENOMEM, "cannot describe host %s", config->host);
+    }
+    return facts;
+}

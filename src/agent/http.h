@@ -1,0 +1,46 @@
+/*
+ * The HTTP server: libwebsockets on libuv's loop, in the main thread.
+ *
+ * Theory of operation: the loop collects a request (a bounded body), finds its route and hands it
+ * to a worker (uv_queue_work), which runs the handler as a plain blocking function; the loop then
+ * writes the answer and closes the connection. A client that goes away leaves its exchange to the
+ * worker, which finishes and drops the answer. Everything but handlers runs on the loop, so nothing
+ * here is locked.
+ *
+ * Limits: 1 MiB of body, 4 KiB of headers, 512 connections, 20 s of silence while a request
+ * arrives.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "agent/request.h"
+#include "base/error.h"
+#include "base/uuid.h"
+
+#define HTTP_CONSOLE_PATTERN "/v1/vms/{}/console"
+
+struct http_server;
+
+struct http_options {
+    const char *socket_path;    /* UNIX socket, for root only */
+    const char *listen_address; /* NULL: no TCP */
+    uint16_t listen_port;
+    const char *token; /* what TCP clients must show; required with listen_address */
+    const struct route *routes;
+    size_t route_count;
+    void *context; /* for handlers and open_console */
+
+    /* A non-blocking socket to a VM's serial console, and the VM's UUID; on the loop. */
+    int (*open_console)(void *context, const char *vm, char ret_uuid[UUID_TEXT_SIZE],
+                        struct error *err);
+};
+
+/* Listens. `options` is copied, what it points to must outlive the server. */
+int http_server_start(uv_loop_t *loop, const struct http_options *options,
+                      struct http_server **ret_server, struct error *err);
+
+/* Closes all connections; takes NULL. */
+void http_server_free(struct http_server *server);

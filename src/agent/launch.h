@@ -1,0 +1,22 @@
+/*
+ * A VM's process and all that belongs to it: slot and user, run folder, open files, taps, QEMU.
+ * Says nothing of ownership: who calls this has settled that.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "agent/agent.h"
+
+#define LAUNCH_MOVER_UID_OFFSET 10000 /* the mover's user: uid_base + this + slot */
+
+/* Starts QEMU for a claimed VM: running, or waiting for a migration's stream (its taps without
+ * carrier). Fills vm->runtime. On failure nothing is left. */
+int launch_start(struct agent *agent, struct vm *vm, bool incoming, struct error *err);
+
+/* Ends QEMU, and whatever else runs as the VM's users, and removes the run folder, memory and slot.
+ * vm->has_runtime is false afterwards. */
+int launch_end(struct agent *agent, struct vm *vm, struct error *err);
+
+/* The last line of QEMU's log, for why it ended; empty when it said nothing. */
+void launch_last_words(const struct agent *agent, const struct vm *vm, char *text, size_t size);

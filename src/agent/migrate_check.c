@@ -1,0 +1,120 @@
+/* The checks before a move: see migrate_check.h. */
+#include "agent/migrate_check.h"
+
+#include <string.h>
+
+#include "agent/checks.h"
+#include "agent/peer.h"
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/json.h"
+
+#define CHECK_TIMEOUT_NS (20 * NANOSECONDS_PER_SECOND)
+
+static void list_peers(const struct agent_config *config, struct error *err)
+{
+    CLEANUP_BUFFER struct buffer names = {0};
+    for (size_t i = 0; i < config->peer_count && i < 10; i++) {
+        buffer_append_format(&names, "%s%s", i > 0 ? ", " : "", config->peers[i].name);
+    }
+    buffer_append(&names, "", 1);
+    error_remedy(err, "it knows: %s%s", names.data ? (char *)names.data : "",
+                 config->peer_count > 10 ? ", ..." : "");
+}
+
+const struct config_peer *migrate_peer(const struct agent *agent, const char *to, struct error *err)
+{
+    const struct config_peer *peer = config_peer(agent->config, to);
+    if (strcmp(to, agent->config->host) == 0) {
+        error_set(err, EINVAL, "the VM is on host %s already", to);
+        error_remedy(err, "name another host");
+        return NULL;
+    }
+    if (!peer) {
+        error_set(err, ENOENT, "host %s knows no host %s", agent->config->host, to);
+        list_peers(agent->config, err);
+    }
+    return peer;
+}
+
+json_t *migrate_request(const struct agent *agent, const struct vm *vm)
+{
+    return json_pack("{s:o, s:s, s:s, s:{s:s, s:O}}", "vm", vm_config_to_json(&vm->config),
+                     "datastore_uuid", vm->datastore.uuid, "accelerator", vm->runtime.accelerator,
+                     "source", "name", agent->config->host, "capabilities", agent->capabilities);
+}
+
+/* The VM's state as an operator sees it: a claim by this very move still counts as running. */
+static const char *state_before_claim(const struct vm *vm)
+{
+    return vm_state_name(vm->state == VM_STATE_MIGRATING ? VM_STATE_RUNNING : vm->state);
+}
+
+static json_t *check_here(const struct agent *agent, const struct vm *vm,
+                          const struct config_peer *peer, const struct migrate_options *options)
+{
+    CLEANUP_JSON json_t *source =
+        json_pack("{s:s, s:O}", "name", agent->config->host, "capabilities", agent->capabilities);
+    CLEANUP_JSON json_t *destination = json_pack("{s:s}", "name", peer->name);
+    struct checks_move move = {
+        .config = &vm->config,
+        .vm_state = state_before_claim(vm),
+        .accelerator = vm->runtime.accelerator,
+        .datastore_name = vm->datastore.name,
+        .datastore_uuid = vm->datastore.uuid,
+        .blackout_ms = options->blackout_target_ns / NANOSECONDS_PER_MILLISECOND,
+        .source = source,
+        .destination = destination,
+    };
+    return checks_of_source(&move);
+}
+
+int migrate_checks(struct agent *agent, const struct vm *vm, const struct config_peer *peer,
+                   const struct migrate_options *options, json_t **ret_checks, struct error *err)
+{
+    CLEANUP_JSON json_t *checks = check_here(agent, vm, peer, options);
+    CLEANUP_JSON json_t *request = migrate_request(agent, vm);
+    CLEANUP_JSON json_t *answer = NULL;
+    if (!checks || !request) {
+        return error_set_errno(err, ENOMEM, "cannot check the move of VM %s", vm->config.name);
+    }
+    int result = peer_call(agent->config, peer, "POST", "/v1/incoming/check", request,
+                           CHECK_TIMEOUT_NS, &answer, err);
+    if (result < 0) {
+        return result;
+    }
+    json_t *there = json_object_get(answer, "checks");
+    if (!json_is_array(there)) {
+        return error_set(err, EPROTO, "host %s answers without a list of checks", peer->name);
+    }
+    json_array_extend(checks, there);
+    *ret_checks = json_incref(checks);
+    return 0;
+}
+
+json_t *migrate_verdict(json_t *checks)
+{
+    return json_pack("{s:s, s:o}", "verdict", checks_verdict(checks), "checks", checks);
+}
+
+int migrate_refuse(const struct vm *vm, const char *to, const json_t *checks, struct error *err)
+{
+    CLEANUP_BUFFER struct buffer reasons = {0};
+    struct error first = ERROR_NONE;
+    size_t index;
+    json_t *check;
+    if (checks_to_error(checks, &first) == 0) {
+        return 0;
+    }
+    json_array_foreach ((json_t *)checks, index, check) {
+        const char *level = json_string_value(json_object_get(check, "level"));
+        const char *message = json_string_value(json_object_get(check, "message"));
+        if (level && message && strcmp(level, "block") == 0) {
+            buffer_append_format(&reasons, "%s%s", reasons.length > 0 ? "; " : "", message);
+        }
+    }
+    buffer_append(&reasons, "", 1);
+    error_set(err, ENOTSUP, "VM %s cannot move to host %s: %s", vm->config.name, to,
+              reasons.data ? (char *)reasons.data : first.message);
+    return error_remedy(err, "%s", first.remedy);
+}

@@ -1,0 +1,25 @@
+/* Both hosts' checks before a move, put together. */
+#pragma once
+
+#include <jansson.h>
+
+#include "agent/agent.h"
+#include "agent/migrate_source.h"
+
+/* What the source asks of POST /v1/incoming/check and begins POST /v1/incoming with. New reference;
+ * NULL without memory. */
+json_t *migrate_request(const struct agent *agent, const struct vm *vm);
+
+/* The source's checks, and the destination's when it can be asked: *ret_checks is a new array. */
+int migrate_checks(struct agent *agent, const struct vm *vm, const struct config_peer *peer,
+                   const struct migrate_options *options, json_t **ret_checks, struct error *err);
+
+/* {"verdict", "checks"}; takes the reference. */
+json_t *migrate_verdict(json_t *checks);
+
+/* Everything that blocks, in one error (ENOTSUP); 0 when nothing does. */
+int migrate_refuse(const struct vm *vm, const char *to, const json_t *checks, struct error *err);
+
+/* The peer of that name; NULL with err filled. */
+const struct config_peer *migrate_peer(const struct agent *agent, const char *to,
+                                       struct error *err);

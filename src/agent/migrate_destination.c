@@ -1,0 +1,498 @@
+/* A move, from the side that the VM comes to: see migrate_destination.h. */
+#include "agent/migrate_destination.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/checks.h"
+#include "agent/descriptors.h"
+#include "agent/host_facts.h"
+#include "agent/launch.h"
+#include "agent/lifecycle.h"
+#include "agent/migrate_check.h"
+#include "agent/move_follow.h"
+#include "agent/vm_json.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/socket.h"
+#include "mover/setup.h"
+#include "vmm/qemu/migration.h"
+
+#define SILENCE_LIMIT_NS (15 * NANOSECONDS_PER_SECOND)
+#define CANCEL_TIMEOUT_NS (55 * NANOSECONDS_PER_SECOND)
+
+/* A move that comes in: what its thread works on. */
+struct incoming {
+    struct agent *agent;
+    struct vm vm;
+    struct move_record record;
+};
+
+/* ---- checks ---- */
+
+/* What a source's agent says of a move. */
+struct offer {
+    struct vm_config config;
+    const char *datastore_uuid;
+    const char *accelerator;
+    const char *source_host;
+    const json_t *source;
+};
+
+static int read_offer(const json_t *body, struct offer *offer, struct error *err)
+{
+    json_t *source;
+    int result = vm_config_from_json(json_object_get(body, "vm"), "\"vm\"", &offer->config, err);
+    if (result == 0) {
+        result = json_get_string(body, "the offer", "datastore_uuid", &offer->datastore_uuid, err);
+    }
+    if (result == 0) {
+        result = json_get_string(body, "the offer", "accelerator", &offer->accelerator, err);
+    }
+    if (result == 0) {
+        result = json_get_object_or_null(body, "the offer", "source", &source, err);
+    }
+    if (result == 0) {
+        result = json_get_string(source, "the offer's source", "name", &offer->source_host, err);
+    }
+    if (result == 0) {
+        offer->source = source;
+    }
+    return result;
+}
+
+static json_t *list_vms(struct agent *agent, struct error *err)
+{
+    CLEANUP_FREE struct vm *vms = NULL;
+    size_t count;
+    if (agent_refresh(agent, err) < 0 || inventory_all(agent->inventory, &vms, &count, err) < 0) {
+        return NULL;
+    }
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(list, vm_to_json(agent, &vms[i]));
+    }
+    return list;
+}
+
+static int check_offer(struct agent *agent, const struct offer *offer, json_t **ret_checks,
+                       struct error *err)
+{
+    CLEANUP_JSON json_t *vms = list_vms(agent, err);
+    CLEANUP_JSON json_t *facts = vms ? host_facts(agent, err) : NULL;
+    if (!facts) {
+        return -err->code;
+    }
+    struct checks_move move = {
+        .config = &offer->config,
+        .accelerator = offer->accelerator,
+        .datastore_uuid = offer->datastore_uuid,
+        .source = offer->source,
+        .destination = facts,
+        .destination_vms = vms,
+    };
+    *ret_checks = checks_of_destination(&move);
+    return *ret_checks ? 0 : error_set_errno(err, ENOMEM, "cannot check the move");
+}
+
+int incoming_check(struct agent *agent, const json_t *body, json_t **ret_verdict, struct error *err)
+{
+    CLEANUP_FREE struct offer *offer = calloc(1, sizeof(*offer));
+    json_t *checks;
+    if (!offer) {
+        return error_set_errno(err, ENOMEM, "cannot check the move");
+    }
+    int result = read_offer(body, offer, err);
+    if (result == 0) {
+        result = check_offer(agent, offer, &checks, err);
+    }
+    if (result == 0) {
+        *ret_verdict = migrate_verdict(checks);
+    }
+    return result;
+}
+
+/* ---- the end ---- */
+
+static void forget(struct incoming *incoming, enum move_state state, const struct error *err,
+                   json_t *statistics)
+{
+    move_list_end(incoming->agent->moves, incoming->record.move_id, state, err, statistics);
+}
+
+static void end_moved(struct incoming *incoming, json_t *statistics)
+{
+    struct agent *agent = incoming->agent;
+    struct vm *vm = &incoming->vm;
+    struct error err = ERROR_NONE;
+    move_read_owner(vm, &vm->owner);
+    vm->runtime.started_at = clock_realtime_ns();
+    if (record_save(agent->config, vm, &err) < 0) {
+        log_error("VM %s: %s", vm->config.name, err.message);
+    }
+    move_dismiss(agent, vm, &incoming->record);
+    vm->problem[0] = '\0';
+    lifecycle_release_running(agent, vm);
+    log_info("VM %s has come from host %s, process %d", vm->config.name, incoming->record.peer,
+             (int)vm->runtime.process.pid);
+    forget(incoming, MOVE_RUNNING, NULL, statistics);
+}
+
+/* The source has the VM: nothing of it stays here. */
+static void end_abandoned(struct incoming *incoming, const struct error *reason, json_t *statistics)
+{
+    struct agent *agent = incoming->agent;
+    struct vm *vm = &incoming->vm;
+    struct error err = ERROR_NONE;
+    move_dismiss(agent, vm, &incoming->record);
+    int result = launch_end(agent, vm, &err);
+    move_read_owner(vm, &vm->owner);
+    snprintf(vm->problem, sizeof(vm->problem), "%s", result < 0 ? err.message : "");
+    bool foreign = vm->owner.host[0] && strcmp(vm->owner.host, agent->config->host) != 0;
+    inventory_release(agent->inventory, vm,
+                      result < 0 ? VM_STATE_FAILED
+                                 : (foreign ? VM_STATE_ELSEWHERE : VM_STATE_STOPPED));
+    log_info("the move of VM %s from host %s was given up: %s", vm->config.name,
+             incoming->record.peer, reason->message);
+    forget(incoming, MOVE_ABANDONED, reason, statistics);
+}
+
+/* This host owns it, its whole state is here, and it does not run: the operator must know. */
+static void end_stranded(struct incoming *incoming, const struct error *reason, json_t *statistics)
+{
+    struct agent *agent = incoming->agent;
+    struct vm *vm = &incoming->vm;
+    move_dismiss(agent, vm, &incoming->record);
+    move_read_owner(vm, &vm->owner);
+    snprintf(vm->problem, sizeof(vm->problem), "it came from host %s, but does not run: %.600s",
+             incoming->record.peer, reason->message);
+    log_error("VM %s: %s", vm->config.name, vm->problem);
+    inventory_release(agent->inventory, vm, VM_STATE_FAILED);
+    forget(incoming, MOVE_FAILED, reason, statistics);
+}
+
+/* A mover that died after the commit left a machine that only waits to be run. */
+static int run_here(struct incoming *incoming, struct error *err)
+{
+    CLEANUP_QMP struct qmp qmp = {.fd = -1};
+    struct vm *vm = &incoming->vm;
+    CLEANUP_FREE char *path =
+        record_path(incoming->agent->config, vm->config.uuid, "qemu/qmp.sock");
+    int result = path ? qmp_connect(&qmp, path, QMP_TIMEOUT_NS, err)
+                      : error_set_errno(err, ENOMEM, "cannot reach QEMU");
+    if (result == 0) {
+        result = descriptors_set_carrier(vm, true, err);
+    }
+    if (result == 0) {
+        result = qemu_run(&qmp, err);
+    }
+    return result < 0 ? result : descriptors_announce(vm, err);
+}
+
+/* The mover died: the owner file decides, and is made to where it does not say yet. */
+static void end_without_result(struct incoming *incoming, struct error *reason)
+{
+    bool ours;
+    struct error err = ERROR_NONE;
+    process_kill(&incoming->record.mover, &err); /* hung, perhaps: it must do nothing more */
+    while (move_decide(incoming->agent, &incoming->vm, &incoming->record, &ours, &err) < 0) {
+        log_error("VM %s: waiting to learn who owns it: %s", incoming->vm.config.name, err.message);
+        clock_sleep_ns(NANOSECONDS_PER_SECOND);
+    }
+    if (!ours) {
+        end_abandoned(incoming, reason, NULL);
+    } else if (run_here(incoming, &err) == 0) {
+        end_moved(incoming, NULL);
+    } else {
+        end_stranded(incoming, &err, NULL);
+    }
+}
+
+/* ---- the thread ---- */
+
+static bool is_cancelled(void *context)
+{
+    const struct incoming *incoming = context;
+    return move_list_is_cancelled(incoming->agent->moves, incoming->record.move_id);
+}
+
+static void *follow(void *context)
+{
+    CLEANUP_FREE struct incoming *incoming = context;
+    struct move_watcher watcher = {.cancelled = is_cancelled, .context = incoming};
+    struct error err = ERROR_NONE;
+    json_t *statistics;
+    enum move_end end =
+        move_follow(incoming->agent, &incoming->vm, &incoming->record, &watcher, &statistics, &err);
+    switch (end) {
+    case MOVE_END_MOVED:
+        end_moved(incoming, statistics);
+        break;
+    case MOVE_END_STAYED:
+        end_abandoned(incoming, &err, statistics);
+        break;
+    case MOVE_END_STRANDED:
+        end_stranded(incoming, &err, statistics);
+        break;
+    default:
+        end_without_result(incoming, &err);
+        break;
+    }
+    return NULL;
+}
+
+/* Takes `incoming` over, unless it fails. */
+static int start_thread(struct incoming *incoming, struct error *err)
+{
+    pthread_t thread;
+    int result = pthread_create(&thread, NULL, follow, incoming);
+    if (result != 0) {
+        return error_set_errno(err, result, "cannot follow the move of VM %s",
+                               incoming->vm.config.name);
+    }
+    pthread_detach(thread);
+    return 0;
+}
+
+/* ---- the beginning ---- */
+
+static int read_token(const json_t *body, uint8_t token[ENGINE_TOKEN_SIZE], struct error *err)
+{
+    const char *text;
+    int result = json_get_string(body, "the offer", "token", &text, err);
+    if (result < 0) {
+        return result;
+    }
+    if (strlen(text) != 2 * ENGINE_TOKEN_SIZE ||
+        strspn(text, "0123456789abcdef") != 2 * ENGINE_TOKEN_SIZE) {
+        return error_set(err, EINVAL, "the offer's token must be %d hexadecimal digits",
+                         2 * ENGINE_TOKEN_SIZE);
+    }
+    for (size_t i = 0; i < ENGINE_TOKEN_SIZE; i++) {
+        sscanf(text + 2 * i, "%2hhx", &token[i]);
+    }
+    return 0;
+}
+
+static int read_record(const json_t *body, const struct offer *offer, struct move_record *record,
+                       struct error *err)
+{
+    const char *move_id;
+    int64_t epoch;
+    int result = json_get_string(body, "the offer", "move_id", &move_id, err);
+    if (result == 0 && !uuid_is_valid(move_id)) {
+        result = error_set(err, EINVAL, "the offer's move_id is not a UUID");
+    }
+    if (result == 0) {
+        result = json_get_integer(body, "the offer", "owner_epoch", 1, INT64_MAX - 1, &epoch, err);
+    }
+    if (result < 0) {
+        return result;
+    }
+    record->role = RECORD_DESTINATION;
+    record->epoch = (uint64_t)epoch;
+    strcpy(record->move_id, move_id);
+    snprintf(record->peer, sizeof(record->peer), "%s", offer->source_host);
+    return 0;
+}
+
+/* The VM as this host sees it on the datastore: the source must own it, at that epoch. */
+static int find_vm(struct agent *agent, const struct offer *offer, const struct move_record *record,
+                   struct vm *vm, struct error *err)
+{
+    int result = agent_find_vm(agent, offer->config.name, vm, err);
+    if (result < 0) {
+        return result;
+    }
+    if (strcmp(vm->config.uuid, offer->config.uuid) != 0 ||
+        strcmp(vm->datastore.uuid, offer->datastore_uuid) != 0) {
+        return error_set(err, EEXIST, "VM %s on host %s is another one (%s on datastore %s)",
+                         vm->config.name, agent->config->host, vm->config.uuid, vm->datastore.name);
+    }
+    struct owner owner;
+    result = owner_read(&vm->datastore, vm->config.name, &owner, err);
+    if (result == 0 && (owner.epoch != record->epoch || strcmp(owner.host, record->peer) != 0)) {
+        return error_set(err, EBUSY, "VM %s is not owned by host %s, as it says, but by \"%s\"",
+                         vm->config.name, record->peer, owner.host);
+    }
+    return result;
+}
+
+static int start_mover(struct incoming *incoming, struct mover_setup *setup, struct error *err)
+{
+    struct agent *agent = incoming->agent;
+    const struct vm *vm = &incoming->vm;
+    uid_t uid = agent->config->uid_base + LAUNCH_MOVER_UID_OFFSET + vm->runtime.slot;
+    CLEANUP_FREE char *control = record_path(agent->config, vm->config.uuid, "mover.sock");
+    CLEANUP_FREE char *log = record_log_path(agent->config, vm->config.name, "mover");
+    if (!control || !log) {
+        return error_set_errno(err, ENOMEM, "cannot start the mover");
+    }
+    setup->role = MOVER_ROLE_DESTINATION;
+    setup->silence_limit_ns = SILENCE_LIMIT_NS;
+    snprintf(setup->move_id, sizeof(setup->move_id), "%s", incoming->record.move_id);
+    snprintf(setup->vm_name, sizeof(setup->vm_name), "%s", vm->config.name);
+    int result = descriptors_open(agent, vm, setup, err);
+    if (result < 0) {
+        return result;
+    }
+    result =
+        mover_start(setup, agent->mover_program, control, log, uid, &incoming->record.mover, err);
+    descriptors_close(setup);
+    return result;
+}
+
+/* The shadow and its mover, recorded before either exists. */
+static int start_both(struct incoming *incoming, struct mover_setup *setup, struct error *err)
+{
+    const struct agent_config *config = incoming->agent->config;
+    struct vm *vm = &incoming->vm;
+    int result = launch_start(incoming->agent, vm, true, err);
+    if (result < 0) {
+        return result;
+    }
+    inventory_set_runtime(incoming->agent->inventory, vm);
+    result = record_save_move(config, vm->config.uuid, &incoming->record, err);
+    if (result == 0) {
+        result = start_mover(incoming, setup, err);
+    }
+    if (result == 0) {
+        result = record_save_move(config, vm->config.uuid, &incoming->record, err);
+    }
+    return result;
+}
+
+/* Undoes start_both(), whole or in part; no source has been told of the mover. */
+static void undo(struct incoming *incoming, const struct error *reason)
+{
+    struct agent *agent = incoming->agent;
+    struct vm *vm = &incoming->vm;
+    struct error err = ERROR_NONE;
+    if (vm->has_runtime && launch_end(agent, vm, &err) < 0) {
+        log_error("%s", err.message);
+    }
+    inventory_release(agent->inventory, vm, vm->has_runtime ? VM_STATE_FAILED : VM_STATE_ELSEWHERE);
+    forget(incoming, MOVE_ABANDONED, reason, NULL);
+}
+
+static int begin(struct incoming *incoming, struct mover_setup *setup, json_t **ret_place,
+                 struct error *err)
+{
+    struct agent *agent = incoming->agent;
+    const char *address = agent->config->migration_address;
+    uint16_t port;
+    CLEANUP_CLOSE int listener = socket_listen_tcp(address, 0, &port, err);
+    setup->listen_fd = listener;
+    int result = listener < 0 ? listener : start_both(incoming, setup, err);
+    if (result == 0) {
+        result = start_thread(incoming, err);
+    }
+    if (result == 0) {
+        *ret_place = json_pack("{s:s, s:i}", "address", address, "port", (int)port);
+    }
+    return result;
+}
+
+static int claim(struct incoming *incoming, const char *uuid, struct error *err)
+{
+    struct agent *agent = incoming->agent;
+    int result = move_list_begin(agent->moves, incoming->record.move_id, err);
+    if (result < 0) {
+        return result;
+    }
+    result = inventory_claim(agent->inventory, uuid, VM_STATE_INCOMING, "", &incoming->vm, err);
+    if (result < 0) {
+        forget(incoming, MOVE_ABANDONED, err, NULL);
+    }
+    return result;
+}
+
+static int check_begin(struct agent *agent, const json_t *body, struct offer *offer,
+                       struct move_record *record, uint8_t token[ENGINE_TOKEN_SIZE],
+                       struct error *err)
+{
+    CLEANUP_JSON json_t *checks = NULL;
+    struct vm vm;
+    if (!agent->config->migration_address[0]) {
+        error_set(err, ENOTSUP, "host %s has no migration address", agent->config->host);
+        return error_remedy(err, "set \"migration_address\" in its configuration");
+    }
+    int result = read_offer(body, offer, err);
+    if (result == 0) {
+        result = read_record(body, offer, record, err);
+    }
+    if (result == 0) {
+        result = read_token(body, token, err);
+    }
+    if (result == 0) {
+        result = check_offer(agent, offer, &checks, err);
+    }
+    if (result == 0) {
+        vm.config = offer->config;
+        result = migrate_refuse(&vm, agent->config->host, checks, err);
+    }
+    return result < 0 ? result : find_vm(agent, offer, record, &vm, err);
+}
+
+int incoming_begin(struct agent *agent, const json_t *body, json_t **ret_place, struct error *err)
+{
+    CLEANUP_FREE struct offer *offer = calloc(1, sizeof(*offer));
+    CLEANUP_FREE struct incoming *incoming = calloc(1, sizeof(*incoming));
+    struct mover_setup setup = {0};
+    if (!offer || !incoming) {
+        return error_set_errno(err, ENOMEM, "cannot take the VM in");
+    }
+    incoming->agent = agent;
+    int result = check_begin(agent, body, offer, &incoming->record, setup.token, err);
+    if (result == 0) {
+        result = claim(incoming, offer->config.uuid, err);
+    }
+    if (result < 0) {
+        return result;
+    }
+    result = begin(incoming, &setup, ret_place, err);
+    if (result < 0) {
+        undo(incoming, err);
+        return result;
+    }
+    steal_pointer(&incoming); /* its thread's */
+    return 0;
+}
+
+int incoming_resume(struct agent *agent, const struct vm *vm, const struct move_record *record,
+                    struct error *err)
+{
+    CLEANUP_FREE struct incoming *incoming = calloc(1, sizeof(*incoming));
+    if (!incoming) {
+        return error_set_errno(err, ENOMEM, "cannot follow the move of VM %s", vm->config.name);
+    }
+    *incoming = (struct incoming){.agent = agent, .vm = *vm, .record = *record};
+    int result = inventory_add(agent->inventory, vm, err);
+    if (result == 0) {
+        result = move_list_begin(agent->moves, record->move_id, err);
+    }
+    if (result == 0) {
+        result = start_thread(incoming, err);
+    }
+    if (result == 0) {
+        steal_pointer(&incoming);
+    }
+    return result;
+}
+
+int incoming_cancel(struct agent *agent, const char *move_id, struct error *err)
+{
+    int result = move_list_cancel(agent->moves, move_id, CANCEL_TIMEOUT_NS, err);
+    if (result < 0) {
+        return result;
+    }
+    if (result == MOVE_RUNNING || result == MOVE_FAILED) {
+        error_set(err, EBUSY, "move %s is complete: host %s owns the VM", move_id,
+                  agent->config->host);
+        return error_remedy(err, "move it back instead");
+    }
+    return 0;
+}

@@ -1,0 +1,26 @@
+/*
+ * A move, from the side that the VM comes to: the shadow VM and its mover, until the VM runs here
+ * or nothing is left of it. Each move has a thread that follows its mover.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "agent/agent.h"
+#include "agent/record.h"
+
+/* The checks on this host's side; `body` is that of POST /v1/incoming/check. *ret_verdict is
+ * {"verdict", "checks"}. */
+int incoming_check(struct agent *agent, const json_t *body, json_t **ret_verdict,
+                   struct error *err);
+
+/* POST /v1/incoming: starts the shadow VM and its mover. *ret_place is {"address", "port"}. */
+int incoming_begin(struct agent *agent, const json_t *body, json_t **ret_place, struct error *err);
+
+/* Follows a move that an earlier agent began; puts the VM, incoming, into the inventory. */
+int incoming_resume(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                    struct error *err);
+
+/* DELETE /v1/incoming/MOVE: gives it up and waits until nothing is left. -EBUSY when the VM runs
+ * here. */
+int incoming_cancel(struct agent *agent, const char *move_id, struct error *err);

@@ -1,0 +1,90 @@
+/* A move's figures for the API: see migrate_report.h. */
+#include "agent/migrate_report.h"
+
+#include <stdbool.h>
+
+#define PAGE_BYTES 4096
+
+static json_t *integer(const json_t *object, const char *key)
+{
+    return json_integer(json_integer_value(json_object_get(object, key)));
+}
+
+/* Milliseconds, to the microsecond; null where the mover cannot tell. */
+static json_t *milliseconds(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_integer(value) ? json_real((double)(json_integer_value(value) / 1000) / 1000)
+                                  : json_null();
+}
+
+static json_t *pages(const json_t *object, const char *key)
+{
+    return json_integer(json_integer_value(json_object_get(object, key)) * PAGE_BYTES);
+}
+
+json_t *migrate_progress_to_json(const json_t *event)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "round", integer(event, "round"),
+                     "rate", integer(event, "rate"), "dirty_rate", integer(event, "dirty_rate"),
+                     "bytes_sent", integer(event, "bytes_sent"), "bytes_remaining",
+                     integer(event, "bytes_remaining"), "elapsed_ms",
+                     milliseconds(event, "elapsed_ns"), "remaining_ms",
+                     milliseconds(event, "remaining_ns"), "predicted_blackout_ms",
+                     milliseconds(event, "predicted_blackout_ns"));
+}
+
+static json_t *round_to_json(const json_t *round)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "number", integer(round, "number"),
+                     "pages_to_send", integer(round, "pages_to_send"), "bytes_to_send",
+                     pages(round, "pages_to_send"), "bytes_sent", integer(round, "bytes_sent"),
+                     "pages_zero", integer(round, "pages_zero"), "duration_ms",
+                     milliseconds(round, "duration_ns"), "bytes_dirtied",
+                     pages(round, "pages_dirtied"));
+}
+
+static json_t *rounds_to_json(const json_t *statistics)
+{
+    json_t *list = json_array();
+    size_t index;
+    json_t *round;
+    json_array_foreach (json_object_get(statistics, "rounds"), index, round) {
+        json_array_append_new(list, round_to_json(round));
+    }
+    return list;
+}
+
+static json_t *blackout_to_json(const json_t *statistics)
+{
+    const json_t *parts = json_object_get(statistics, "blackout");
+    return json_pack("{s:o, s:o, s:o, s:o, s:o}", "last_pass_ms",
+                     milliseconds(parts, "last_pass_ns"), "save_state_ms",
+                     milliseconds(parts, "save_state_ns"), "load_state_ms",
+                     milliseconds(parts, "load_state_ns"), "commit_ms",
+                     milliseconds(parts, "commit_ns"), "run_ms", milliseconds(parts, "run_ns"));
+}
+
+/* Both stamps are of CLOCK_REALTIME: what the guest saw, as true as the two hosts' clocks agree. */
+static json_t *guest_stopped(const struct migrate_report *report)
+{
+    const json_t *stopped = json_object_get(report->source, "stopped_at_ns");
+    const json_t *resumed = json_object_get(report->destination, "resumed_at_ns");
+    json_int_t stopped_ns = json_integer_value(stopped);
+    json_int_t resumed_ns = json_integer_value(resumed);
+    bool known = stopped_ns > 0 && resumed_ns >= stopped_ns;
+    return known ? json_real((double)((resumed_ns - stopped_ns) / 1000) / 1000) : json_null();
+}
+
+json_t *migrate_report_to_json(const struct migrate_report *report)
+{
+    const json_t *source = report->source;
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "from",
+                     report->from, "to", report->to, "engine", report->engine, "outcome",
+                     report->outcome, "total_ms", milliseconds(source, "total_ns"), "blackout_ms",
+                     milliseconds(source, "blackout_ns"), "predicted_blackout_ms",
+                     milliseconds(source, "predicted_blackout_ns"), "guest_stopped_ms",
+                     guest_stopped(report), "bytes", integer(source, "bytes_sent"),
+                     "device_state_bytes", integer(source, "device_state_bytes"), "blackout_parts",
+                     blackout_to_json(source), "rounds", rounds_to_json(source));
+}

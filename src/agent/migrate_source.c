@@ -1,0 +1,483 @@
+/* A move, from the side that the VM leaves: see migrate_source.h. */
+#include "agent/migrate_source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/descriptors.h"
+#include "agent/launch.h"
+#include "agent/lifecycle.h"
+#include "agent/migrate_check.h"
+#include "agent/migrate_report.h"
+#include "agent/move_follow.h"
+#include "agent/peer.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "mover/setup.h"
+#include "vmm/qemu/migration.h"
+
+#define RESERVE_TIMEOUT_NS (60 * NANOSECONDS_PER_SECOND)
+#define DISCARD_TIMEOUT_NS (60 * NANOSECONDS_PER_SECOND)
+#define ASK_TIMEOUT_NS (5 * NANOSECONDS_PER_SECOND)
+#define ASK_NS (100 * NANOSECONDS_PER_MILLISECOND)
+#define DEVICE_STATE_EXPECTED_NS (10 * NANOSECONDS_PER_MILLISECOND)
+
+/* What the task's thread works on. */
+struct source_move {
+    struct agent *agent;
+    struct task *task;
+    struct vm vm;
+    struct move_record record;
+    char to[VM_NAME_SIZE];
+    struct migrate_options options;
+    char token[2 * ENGINE_TOKEN_SIZE + 1]; /* hexadecimal */
+};
+
+/* ---- reserve ---- */
+
+static int read_place(const struct source_move *move, const json_t *answer,
+                      struct mover_setup *setup, struct error *err)
+{
+    const char *address;
+    int64_t port;
+    int result = json_get_string(answer, "the peer's answer", "address", &address, err);
+    if (result == 0) {
+        result = json_get_integer(answer, "the peer's answer", "port", 1, 65535, &port, err);
+    }
+    if (result == 0 && strlen(address) >= sizeof(setup->connect_address)) {
+        result = error_set(err, EPROTO, "the address is too long");
+    }
+    if (result < 0) {
+        return error_wrap(err, "host %s", move->to);
+    }
+    strcpy(setup->connect_address, address);
+    setup->connect_port = (uint16_t)port;
+    return 0;
+}
+
+/* The destination starts the shadow VM and its mover. */
+static int reserve(struct source_move *move, const struct config_peer *peer,
+                   struct mover_setup *setup, struct error *err)
+{
+    CLEANUP_JSON json_t *request = migrate_request(move->agent, &move->vm);
+    CLEANUP_JSON json_t *answer = NULL;
+    random_bytes(setup->token, sizeof(setup->token));
+    for (size_t i = 0; i < sizeof(setup->token); i++) {
+        snprintf(move->token + 2 * i, 3, "%02x", setup->token[i]);
+    }
+    if (!request || json_object_set_new(request, "move_id", json_string(move->record.move_id)) ||
+        json_object_set_new(request, "token", json_string(move->token)) ||
+        json_object_set_new(request, "owner_epoch", json_integer((json_int_t)move->record.epoch))) {
+        return error_set_errno(err, ENOMEM, "cannot prepare the move of VM %s",
+                               move->vm.config.name);
+    }
+    int result = peer_call(move->agent->config, peer, "POST", "/v1/incoming", request,
+                           RESERVE_TIMEOUT_NS, &answer, err);
+    return result < 0 ? result : read_place(move, answer, setup, err);
+}
+
+/* Asks the destination to remove what it made; it does so by itself when it is not reached. */
+static void discard(const struct source_move *move)
+{
+    char path[96];
+    struct error err = ERROR_NONE;
+    const struct config_peer *peer = config_peer(move->agent->config, move->to);
+    snprintf(path, sizeof(path), "/v1/incoming/%s", move->record.move_id);
+    if (!peer) {
+        return;
+    }
+    int result =
+        peer_call(move->agent->config, peer, "DELETE", path, NULL, DISCARD_TIMEOUT_NS, NULL, &err);
+    if (result < 0 && result != -ENOENT) {
+        log_warning("VM %s: host %s clears up after the move by itself: %s", move->vm.config.name,
+                    move->to, err.message);
+    }
+}
+
+/* ---- the mover ---- */
+
+static void fill_setup(const struct source_move *move, struct mover_setup *setup)
+{
+    struct engine_source_options *options = &setup->options;
+    setup->role = MOVER_ROLE_SOURCE;
+    snprintf(setup->move_id, sizeof(setup->move_id), "%s", move->record.move_id);
+    snprintf(setup->vm_name, sizeof(setup->vm_name), "%s", move->vm.config.name);
+    memcpy(options->token, setup->token, sizeof(options->token));
+    snprintf(options->move_id, sizeof(options->move_id), "%s", move->record.move_id);
+    options->blackout_target_ns = move->options.blackout_target_ns;
+    options->timeout_ns = move->options.timeout_ns;
+    options->bandwidth_limit = move->options.bandwidth_limit;
+    options->device_state_ns = DEVICE_STATE_EXPECTED_NS;
+}
+
+static int start_mover(struct source_move *move, struct mover_setup *setup, struct error *err)
+{
+    const struct agent_config *config = move->agent->config;
+    const char *uuid = move->vm.config.uuid;
+    uid_t uid = config->uid_base + LAUNCH_MOVER_UID_OFFSET + move->vm.runtime.slot;
+    CLEANUP_FREE char *control = record_path(config, uuid, "mover.sock");
+    CLEANUP_FREE char *log = record_log_path(config, move->vm.config.name, "mover");
+    if (!control || !log) {
+        return error_set_errno(err, ENOMEM, "cannot start the mover");
+    }
+    fill_setup(move, setup);
+    int result = record_save_move(config, uuid, &move->record, err);
+    if (result == 0) {
+        result = descriptors_open(move->agent, &move->vm, setup, err);
+    }
+    if (result < 0) {
+        return result;
+    }
+    result =
+        mover_start(setup, move->agent->mover_program, control, log, uid, &move->record.mover, err);
+    descriptors_close(setup);
+    return result < 0 ? result : record_save_move(config, uuid, &move->record, err);
+}
+
+static void on_progress(void *context, const json_t *event)
+{
+    static const char *const phases[] = {"connect", "pre-copy", "switchover"};
+    struct source_move *move = context;
+    const char *phase = json_string_value(json_object_get(event, "phase"));
+    for (size_t i = 0; phase && i < sizeof(phases) / sizeof(phases[0]); i++) {
+        if (strcmp(phase, phases[i]) == 0) {
+            task_set_phase(move->task, phases[i]);
+        }
+    }
+    task_set_progress(move->task, json_real_value(json_object_get(event, "fraction")),
+                      migrate_progress_to_json(event));
+}
+
+static bool is_cancelled(void *context)
+{
+    struct source_move *move = context;
+    return task_is_cancelled(move->task);
+}
+
+/* ---- how it ended ---- */
+
+static void set_report(const struct source_move *move, const char *outcome, const json_t *source,
+                       const json_t *destination)
+{
+    struct migrate_report report = {
+        .from = move->agent->config->host,
+        .to = move->to,
+        .engine = move->vm.runtime.engine,
+        .outcome = outcome,
+        .source = source,
+        .destination = destination,
+    };
+    task_set_report(move->task, migrate_report_to_json(&report));
+}
+
+/* What the destination says of the move, once it has come to an end there. NULL when it is silent.
+ */
+static json_t *ask_destination(const struct source_move *move)
+{
+    char path[96];
+    const struct config_peer *peer = config_peer(move->agent->config, move->to);
+    uint64_t deadline = clock_monotonic_ns() + ASK_TIMEOUT_NS;
+    snprintf(path, sizeof(path), "/v1/incoming/%s", move->record.move_id);
+    while (peer && clock_monotonic_ns() < deadline) {
+        CLEANUP_JSON json_t *answer = NULL;
+        if (peer_call(move->agent->config, peer, "GET", path, NULL, ASK_TIMEOUT_NS, &answer, NULL) <
+            0) {
+            return NULL;
+        }
+        const char *state = json_string_value(json_object_get(answer, "state"));
+        if (state && strcmp(state, "receiving") != 0) {
+            return json_incref(answer);
+        }
+        clock_sleep_ns(ASK_NS);
+    }
+    return NULL;
+}
+
+static int end_moved(struct source_move *move, const json_t *statistics, struct error *err)
+{
+    struct vm *vm = &move->vm;
+    struct error after = ERROR_NONE;
+    process_kill(&vm->runtime.process, &after);
+    move_read_owner(vm, &vm->owner);
+    CLEANUP_JSON json_t *there = ask_destination(move);
+    set_report(move, "moved", statistics, json_object_get(there, "statistics"));
+    move_dismiss(move->agent, vm, &move->record);
+    if (launch_end(move->agent, vm, &after) < 0) {
+        snprintf(vm->problem, sizeof(vm->problem), "it has moved to host %s, but %s", move->to,
+                 after.message);
+        inventory_release(move->agent->inventory, vm, VM_STATE_FAILED);
+        return error_set(err, after.code, "%s", vm->problem);
+    }
+    inventory_release(move->agent->inventory, vm, VM_STATE_ELSEWHERE);
+    log_info("VM %s has moved to host %s", vm->config.name, move->to);
+    const char *state = json_string_value(json_object_get(there, "state"));
+    if (state && strcmp(state, "failed") == 0) {
+        json_to_error(there, err);
+        return error_wrap(err, "VM %s belongs to host %s now, but does not run there",
+                          vm->config.name, move->to);
+    }
+    return 0;
+}
+
+/* QEMU itself is gone: nothing here runs, and nothing over there. */
+static void end_dead(struct source_move *move)
+{
+    struct vm *vm = &move->vm;
+    struct error after = ERROR_NONE;
+    int result = launch_end(move->agent, vm, &after);
+    if (result == 0) {
+        result = lifecycle_disown(move->agent, vm, &after);
+    }
+    snprintf(vm->problem, sizeof(vm->problem), "%s", result < 0 ? after.message : "");
+    inventory_release(move->agent->inventory, vm,
+                      result < 0 && vm->has_runtime ? VM_STATE_FAILED : VM_STATE_STOPPED);
+}
+
+/* The VM is this host's, and runs as before. `err` says why it stayed. */
+static int end_stayed(struct source_move *move, const json_t *statistics, const struct error *err)
+{
+    struct vm *vm = &move->vm;
+    struct error after = ERROR_NONE;
+    move_dismiss(move->agent, vm, &move->record);
+    discard(move);
+    move_read_owner(vm, &vm->owner);
+    if (statistics) {
+        set_report(move, "stayed", statistics, NULL);
+    }
+    if (!process_is_alive(&vm->runtime.process)) {
+        end_dead(move);
+        return -err->code;
+    }
+    if (record_save(move->agent->config, vm, &after) < 0) {
+        log_error("VM %s: %s", vm->config.name, after.message);
+    }
+    lifecycle_release_running(move->agent, vm);
+    return -err->code;
+}
+
+/* A mover that died may have left the guest stopped: takes it back. */
+static int take_back(struct source_move *move, struct error *err)
+{
+    CLEANUP_QMP struct qmp qmp = {.fd = -1};
+    CLEANUP_FREE char *path =
+        record_path(move->agent->config, move->vm.config.uuid, "qemu/qmp.sock");
+    int result = path ? qmp_connect(&qmp, path, QMP_TIMEOUT_NS, err)
+                      : error_set_errno(err, ENOMEM, "cannot reach QEMU");
+    if (result == 0) {
+        result = qemu_outgoing_undo(&qmp, err);
+    }
+    return result < 0 ? result : descriptors_set_carrier(&move->vm, true, err);
+}
+
+/* Owned by this host, and stopped: tries once more, else the operator must know. */
+static int end_stranded(struct source_move *move, const json_t *statistics, struct error *err)
+{
+    struct vm *vm = &move->vm;
+    struct error reason = ERROR_NONE;
+    move_dismiss(move->agent, vm, &move->record);
+    if (!process_is_alive(&vm->runtime.process) || take_back(move, &reason) == 0) {
+        return end_stayed(move, statistics, err);
+    }
+    discard(move);
+    move_read_owner(vm, &vm->owner);
+    snprintf(vm->problem, sizeof(vm->problem),
+             "the move to host %s failed (%.300s), and the guest does not go on here: %.300s",
+             move->to, err->message, reason.message);
+    inventory_release(move->agent->inventory, vm, VM_STATE_FAILED);
+    error_set(err, EIO, "VM %s: %s", vm->config.name, vm->problem);
+    return error_remedy(err, "end it and start it again: drover vm stop --force %s",
+                        vm->config.name);
+}
+
+/* The mover died: the owner file decides. Only this agent could have handed the VM over. */
+static int end_without_result(struct source_move *move, struct error *err)
+{
+    struct owner owner;
+    move_read_owner(&move->vm, &owner);
+    if (owner.epoch > move->record.epoch && strcmp(owner.host, move->record.peer) == 0) {
+        return end_moved(move, NULL, err);
+    }
+    return end_stranded(move, NULL, err);
+}
+
+static int follow(struct source_move *move, struct error *err)
+{
+    CLEANUP_JSON json_t *statistics = NULL;
+    struct move_watcher watcher = {
+        .progress = on_progress, .cancelled = is_cancelled, .context = move};
+    enum move_end end =
+        move_follow(move->agent, &move->vm, &move->record, &watcher, &statistics, err);
+    if (end == MOVE_END_GONE) {
+        log_error("%s", err->message);
+    }
+    task_set_phase(move->task, "finish");
+    switch (end) {
+    case MOVE_END_MOVED:
+        return end_moved(move, statistics, err);
+    case MOVE_END_STAYED:
+        return end_stayed(move, statistics, err);
+    case MOVE_END_STRANDED:
+        return end_stranded(move, statistics, err);
+    default:
+        return end_without_result(move, err);
+    }
+}
+
+/* ---- the task ---- */
+
+static int check(struct source_move *move, const struct config_peer *peer, struct error *err)
+{
+    CLEANUP_JSON json_t *checks = NULL;
+    int result = migrate_checks(move->agent, &move->vm, peer, &move->options, &checks, err);
+    if (result == 0) {
+        result = migrate_refuse(&move->vm, move->to, checks, err);
+    }
+    if (result == 0 && task_is_cancelled(move->task)) {
+        result = error_set(err, ECANCELED, "the move of VM %s was cancelled", move->vm.config.name);
+    }
+    return result;
+}
+
+/* Nothing was made yet. */
+static int give_up(struct source_move *move, const struct error *err)
+{
+    lifecycle_release_running(move->agent, &move->vm);
+    return -err->code;
+}
+
+static int migrate_task(struct task *task, void *context, struct error *err)
+{
+    CLEANUP_FREE struct source_move *move = context;
+    struct mover_setup setup = {0};
+    const struct config_peer *peer = config_peer(move->agent->config, move->to);
+    move->task = task;
+    task_set_phase(task, "check");
+    if (check(move, peer, err) < 0) {
+        return give_up(move, err);
+    }
+    task_set_phase(task, "reserve");
+    if (reserve(move, peer, &setup, err) < 0) {
+        discard(move); /* an answer that was too late */
+        return give_up(move, err);
+    }
+    task_set_phase(task, "connect");
+    if (start_mover(move, &setup, err) < 0) {
+        return end_stayed(move, NULL, err);
+    }
+    return follow(move, err);
+}
+
+static int resume_task(struct task *task, void *context, struct error *err)
+{
+    CLEANUP_FREE struct source_move *move = context;
+    move->task = task;
+    task_set_phase(task, "connect");
+    return follow(move, err);
+}
+
+/* ---- the calls ---- */
+
+static struct source_move *source_move_new(struct agent *agent, const char *to)
+{
+    struct source_move *move = calloc(1, sizeof(*move));
+    if (move) {
+        move->agent = agent;
+        snprintf(move->to, sizeof(move->to), "%s", to);
+    }
+    return move;
+}
+
+static int claim(struct source_move *move, const char *uuid, const char *task, struct error *err)
+{
+    int result =
+        inventory_claim(move->agent->inventory, uuid, VM_STATE_MIGRATING, task, &move->vm, err);
+    if (result == 0) {
+        move->record = (struct move_record){.role = RECORD_SOURCE, .epoch = move->vm.owner.epoch};
+        uuid_generate(move->record.move_id);
+        snprintf(move->record.peer, sizeof(move->record.peer), "%s", move->to);
+    }
+    return result;
+}
+
+/* A VM that does not run is refused with all its other reasons by the checks of a dry run; here the
+ * first is enough. */
+int migrate_start(struct agent *agent, const char *name, const struct migrate_options *options,
+                  char ret_task[UUID_TEXT_SIZE], struct error *err)
+{
+    struct vm found;
+    if (!migrate_peer(agent, options->to, err)) {
+        return -err->code;
+    }
+    int result = agent_find_vm(agent, name, &found, err);
+    if (result < 0) {
+        return result;
+    }
+    CLEANUP_FREE struct source_move *move = source_move_new(agent, options->to);
+    struct task *task = task_new(agent->tasks, "migrate", found.config.name);
+    if (!move || !task) {
+        task_discard(task);
+        return error_set_errno(err, ENOMEM, "cannot move VM %s", found.config.name);
+    }
+    move->options = *options;
+    move->options.to = move->to;
+    snprintf(ret_task, UUID_TEXT_SIZE, "%s", task_id(task));
+    result = claim(move, found.config.uuid, ret_task, err);
+    if (result < 0) {
+        task_discard(task);
+        return result;
+    }
+    result = task_run(task, migrate_task, move, err);
+    if (result < 0) {
+        give_up(move, err);
+        return result;
+    }
+    steal_pointer(&move);
+    return 0;
+}
+
+int migrate_resume(struct agent *agent, const struct vm *vm, const struct move_record *record,
+                   struct error *err)
+{
+    CLEANUP_FREE struct source_move *move = source_move_new(agent, record->peer);
+    struct task *task = task_new(agent->tasks, "migrate", vm->config.name);
+    if (!move || !task) {
+        task_discard(task);
+        return error_set_errno(err, ENOMEM, "cannot follow the move of VM %s", vm->config.name);
+    }
+    move->vm = *vm;
+    move->record = *record;
+    snprintf(move->vm.task, sizeof(move->vm.task), "%s", task_id(task));
+    int result = inventory_add(agent->inventory, &move->vm, err);
+    if (result < 0) {
+        task_discard(task);
+        return result;
+    }
+    result = task_run(task, resume_task, move, err);
+    if (result == 0) {
+        steal_pointer(&move);
+    }
+    return result;
+}
+
+int migrate_check(struct agent *agent, const char *name, const struct migrate_options *options,
+                  json_t **ret_verdict, struct error *err)
+{
+    struct vm vm;
+    json_t *checks;
+    int result = agent_find_vm(agent, name, &vm, err);
+    if (result < 0) {
+        return result;
+    }
+    const struct config_peer *peer = migrate_peer(agent, options->to, err);
+    if (!peer) {
+        return -err->code;
+    }
+    result = migrate_checks(agent, &vm, peer, options, &checks, err);
+    if (result == 0) {
+        *ret_verdict = migrate_verdict(checks);
+    }
+    return result;
+}

@@ -1,0 +1,48 @@
+/* The API's calls: which handler answers which. `context` of each handler is the agent. */
+#pragma once
+
+#include "agent/request.h"
+#include "base/uuid.h"
+
+extern const struct route agent_routes[];
+extern const size_t agent_route_count;
+
+/* routes_host.c */
+int get_host(void *context, const struct request *request, struct response *ret_response,
+             struct error *err);
+int get_tasks(void *context, const struct request *request, struct response *ret_response,
+              struct error *err);
+int get_task(void *context, const struct request *request, struct response *ret_response,
+             struct error *err);
+int cancel_task(void *context, const struct request *request, struct response *ret_response,
+                struct error *err);
+
+/* routes_vm.c */
+int get_vms(void *context, const struct request *request, struct response *ret_response,
+            struct error *err);
+int get_vm(void *context, const struct request *request, struct response *ret_response,
+           struct error *err);
+int create_vm(void *context, const struct request *request, struct response *ret_response,
+              struct error *err);
+int delete_vm(void *context, const struct request *request, struct response *ret_response,
+              struct error *err);
+int start_vm(void *context, const struct request *request, struct response *ret_response,
+             struct error *err);
+int stop_vm(void *context, const struct request *request, struct response *ret_response,
+            struct error *err);
+int migrate_vm(void *context, const struct request *request, struct response *ret_response,
+               struct error *err);
+
+/* Opens a VM's serial console for the HTTP server: a non-blocking socket. */
+int open_vm_console(void *context, const char *name, char ret_uuid[UUID_TEXT_SIZE],
+                    struct error *err);
+
+/* routes_incoming.c */
+int check_incoming(void *context, const struct request *request, struct response *ret_response,
+                   struct error *err);
+int begin_incoming(void *context, const struct request *request, struct response *ret_response,
+                   struct error *err);
+int get_incoming(void *context, const struct request *request, struct response *ret_response,
+                 struct error *err);
+int delete_incoming(void *context, const struct request *request, struct response *ret_response,
+                    struct error *err);

@@ -1,0 +1,9 @@
+/* A VM as the API shows it. */
+#pragma once
+
+#include <jansson.h>
+
+#include "agent/agent.h"
+
+/* New reference. */
+json_t *vm_to_json(const struct agent *agent, const struct vm *vm);
