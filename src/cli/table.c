@@ -42,14 +42,17 @@ int table_add(struct table *table, const char *const *cells)
     return 0;
 }
 
+/* As wide as its content; 0 for a column that is left out. */
 static void measure(const struct table *table, size_t *widths)
 {
     for (size_t column = 0; column < table->column_count; column++) {
-        widths[column] = text_width(table->columns[column].title);
+        size_t title = text_width(table->columns[column].title);
+        widths[column] = table->columns[column].optional ? 0 : title;
         for (size_t row = 0; row < table->row_count; row++) {
             size_t width = text_width(table->cells[row * table->column_count + column]);
             widths[column] = width > widths[column] ? width : widths[column];
         }
+        widths[column] = widths[column] && widths[column] < title ? title : widths[column];
     }
 }
 
@@ -64,9 +67,9 @@ static size_t widest(const size_t *widths, size_t count)
 
 static void narrow(const struct table *table, size_t *widths, size_t columns)
 {
-    size_t total = (table->column_count - 1) * GAP;
+    size_t total = 0;
     for (size_t i = 0; i < table->column_count; i++) {
-        total += widths[i];
+        total += widths[i] + (widths[i] && total ? GAP : 0);
     }
     for (; total > columns; total--) {
         size_t *width = &widths[widest(widths, table->column_count)];
@@ -77,26 +80,42 @@ static void narrow(const struct table *table, size_t *widths, size_t columns)
     }
 }
 
+/* Blanks are printed before a cell, never behind the last one. */
 static void print_cell(const struct table *table, const struct terminal *terminal, size_t column,
-                       const char *text, size_t width)
+                       const char *text, size_t width, size_t *blanks)
 {
     char fitted[CELL_SIZE];
     text_fit(text, width, terminal->utf8, fitted, sizeof(fitted));
-    int blanks = (int)(width - text_width(fitted));
-    bool last = column + 1 == table->column_count;
+    size_t rest = width - text_width(fitted);
     bool right = table->columns[column].side == TABLE_RIGHT;
-    fprintf(terminal->stream, "%*s%s%*s", right ? blanks : 0, "", fitted,
-            right || last ? 0 : blanks, "");
-    fprintf(terminal->stream, "%*s", last ? 0 : GAP, "");
+    *blanks += right ? rest : 0;
+    if (fitted[0]) {
+        fprintf(terminal->stream, "%*s%s", (int)*blanks, "", fitted);
+        *blanks = 0;
+    }
+    *blanks += GAP + (right ? 0 : rest);
+}
+
+static void print_row(const struct table *table, const struct terminal *terminal,
+                      const size_t *widths, unsigned indent, const char *const *cells)
+{
+    size_t blanks = indent;
+    for (size_t column = 0; column < table->column_count; column++) {
+        if (widths[column] > 0) {
+            print_cell(table, terminal, column, cells[column], widths[column], &blanks);
+        }
+    }
 }
 
 static void print_titles(const struct table *table, const struct terminal *terminal,
                          const size_t *widths, unsigned indent)
 {
-    fprintf(terminal->stream, "%*s%s", (int)indent, "", terminal_begin(terminal, TERMINAL_BOLD));
+    const char *titles[TABLE_COLUMNS_MOST];
     for (size_t column = 0; column < table->column_count; column++) {
-        print_cell(table, terminal, column, table->columns[column].title, widths[column]);
+        titles[column] = table->columns[column].title;
     }
+    fputs(terminal_begin(terminal, TERMINAL_BOLD), terminal->stream);
+    print_row(table, terminal, widths, indent, titles);
     fprintf(terminal->stream, "%s\n", terminal_begin(terminal, TERMINAL_PLAIN));
 }
 
@@ -109,11 +128,8 @@ void table_print(const struct table *table, const struct terminal *terminal, uns
     }
     print_titles(table, terminal, widths, indent);
     for (size_t row = 0; row < table->row_count; row++) {
-        fprintf(terminal->stream, "%*s", (int)indent, "");
-        for (size_t column = 0; column < table->column_count; column++) {
-            print_cell(table, terminal, column, table->cells[row * table->column_count + column],
-                       widths[column]);
-        }
+        print_row(table, terminal, widths, indent,
+                  (const char *const *)table->cells + row * table->column_count);
         fputc('\n', terminal->stream);
     }
 }

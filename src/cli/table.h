@@ -1,6 +1,7 @@
 /* A table of text: columns as wide as their content, narrowed where the terminal is too small. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "cli/terminal.h"
@@ -12,6 +13,7 @@ enum table_side { TABLE_LEFT, TABLE_RIGHT };
 struct table_column {
     const char *title;
     enum table_side side;
+    bool optional; /* left out while all its cells are empty */
 };
 
 struct table {

@@ -9,7 +9,8 @@
 #include "base/json.h"
 #include "cli/fields.h"
 
-#define WAIT_MS 250 /* also how soon Ctrl-C is noticed and a clock on the screen moves */
+#define WAIT_MS 250    /* also how soon Ctrl-C is noticed and a clock on the screen moves */
+#define ASK_SECONDS 3L /* an agent that hangs must not keep Ctrl-C waiting */
 #define RETRY_NS (500 * NANOSECONDS_PER_MILLISECOND)
 #define PAUSE_NS (50 * NANOSECONDS_PER_MILLISECOND)
 
@@ -68,7 +69,7 @@ static int ask(struct api *api, const char *id, int64_t after, json_t **ret_task
     if (!path) {
         return error_set_errno(err, ENOMEM, "cannot follow task %s", id);
     }
-    int result = api_get(api, path, &answer, err);
+    int result = api_call(api, "GET", path, NULL, ASK_SECONDS, &answer, err);
     return result < 0 ? result : unwrap(answer, ret_task, err);
 }
 
@@ -88,8 +89,11 @@ static int ask_patiently(struct api *api, const char *id, int64_t after, task_wa
             error_set(err, ENOENT, "the agent does not know task %s any more", id);
             return error_remedy(err, "it was restarted; drover vm show tells what is true now");
         }
-        if (!is_away(result) || clock_monotonic_ns() > deadline) {
+        if (!is_away(result)) {
             return result;
+        }
+        if (clock_monotonic_ns() > deadline) {
+            return error_wrap(err, "task %s goes on unseen", id);
         }
         struct error stopped = ERROR_NONE;
         result = watch ? watch(context, NULL, &stopped) : 0;
@@ -205,7 +209,7 @@ int task_cancel(struct api *api, const json_t *task, struct error *err)
     if (!path) {
         return error_set_errno(err, ENOMEM, "cannot cancel the task");
     }
-    return api_call(api, "POST", path, NULL, API_SECONDS, NULL, err);
+    return api_call(api, "POST", path, NULL, ASK_SECONDS, NULL, err);
 }
 
 int task_run(struct cli *cli, const char *path, const json_t *body, const char *name,

@@ -18,7 +18,7 @@ int version_command(struct cli *cli, struct error *err)
         return command_print_json(cli, answer, err);
     }
     char clean[64];
-    text_clean(agent ? agent : "not running", clean, sizeof(clean));
+    text_clean(agent ? agent : "does not answer", clean, sizeof(clean));
     fprintf(cli->output.stream, "drover %s (agent: %s)\n", DROVER_VERSION, clean);
     return 0;
 }

@@ -66,6 +66,21 @@ static json_t *list_of(json_t *object, const char *key)
     return list;
 }
 
+/* JSON holds nothing else: what could not be sent must not be left out in silence. */
+static int check_text(const struct arguments *arguments, struct error *err)
+{
+    for (size_t i = 0; i < arguments->option_count; i++) {
+        const char *value = arguments->options[i].value;
+        json_t *text = value ? json_string(value) : json_null();
+        if (!text) {
+            return error_set(err, EINVAL, "the value of %s is not valid UTF-8",
+                             arguments->options[i].spec->name);
+        }
+        json_decref(text);
+    }
+    return 0;
+}
+
 static int begin(struct draft *draft, const char *name, struct error *err)
 {
     const char *file = arguments_value(draft->arguments, "--file");
@@ -312,9 +327,9 @@ int vm_create_command(struct cli *cli, struct error *err)
         .arguments = &cli->arguments, .local = api_is_local(cli->api), .request = json_object()};
     CLEANUP_JSON json_t *vm = NULL;
     const char *name;
-    if (command_name(cli, 0, "VM", &name, err) < 0 || begin(&draft, name, err) < 0 ||
-        set_sizes(&draft, err) < 0 || set_models(&draft, err) < 0 || add_devices(&draft, err) < 0 ||
-        add_boot(&draft, err) < 0 || finish(&draft, err) < 0) {
+    if (command_name(cli, 0, "VM", &name, err) < 0 || check_text(&cli->arguments, err) < 0 ||
+        begin(&draft, name, err) < 0 || set_sizes(&draft, err) < 0 || set_models(&draft, err) < 0 ||
+        add_devices(&draft, err) < 0 || add_boot(&draft, err) < 0 || finish(&draft, err) < 0) {
         return -err->code;
     }
     int result =

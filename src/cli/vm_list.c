@@ -5,9 +5,9 @@
 #include "cli/table.h"
 
 static const struct table_column columns[] = {
-    {"NAME", TABLE_LEFT},    {"STATE", TABLE_LEFT},   {"OWNER", TABLE_LEFT},
-    {"VCPUS", TABLE_RIGHT},  {"MEMORY", TABLE_RIGHT}, {"DATASTORE", TABLE_LEFT},
-    {"PROBLEM", TABLE_LEFT},
+    {"NAME", TABLE_LEFT},          {"STATE", TABLE_LEFT},   {"OWNER", TABLE_LEFT},
+    {"VCPUS", TABLE_RIGHT},        {"MEMORY", TABLE_RIGHT}, {"DATASTORE", TABLE_LEFT},
+    {"PROBLEM", TABLE_LEFT, true},
 };
 
 #define COLUMNS (sizeof(columns) / sizeof(columns[0]))

@@ -234,8 +234,8 @@ def test_list_is_a_table(agent):
          "datastore": "shared", "problem": None},
         {"name": "a-much-longer-name", "state": "stopped", "owner": "", "vcpus": 16,
          "memory_bytes": 512 << 20, "datastore": "shared", "problem": None}]})
-    assert [line.rstrip() for line in drover(agent, "vm", "list").stdout.splitlines()] == [
-        "NAME                STATE    OWNER  VCPUS   MEMORY  DATASTORE  PROBLEM",
+    assert drover(agent, "vm", "list").stdout.splitlines() == [
+        "NAME                STATE    OWNER  VCPUS   MEMORY  DATASTORE",
         "web1                running  h1         2  2.0 GiB  shared",
         "a-much-longer-name  stopped            16  512 MiB  shared"]
     assert len(json.loads(drover(agent, "vm", "list", "--json").stdout)["vms"]) == 2
@@ -271,6 +271,12 @@ def test_create_puts_options_over_a_file(agent, tmp_path):
     (tmp_path / "vm.json").write_text("{")
     done = drover(agent, "vm", "create", "web1", *file)
     assert done.returncode == 2 and "is not valid JSON" in done.stderr
+
+
+def test_create_refuses_what_it_cannot_send(agent):
+    done = drover(agent, "vm", "create", "web1", "--cpu", b"\xff")
+    assert done.returncode == 2 and "--cpu is not valid UTF-8" in done.stderr
+    assert agent.requests == []
 
 
 def test_stop_waits_for_its_task(agent):
@@ -484,6 +490,19 @@ def test_ctrl_c_twice_leaves_the_move_to_the_agent(agent):
     assert terminal.finish() == 1
     assert "it is the agent's now" in terminal.output
     assert "drover task show t1" in terminal.output
+
+
+def test_ctrl_c_works_while_the_agent_hangs(agent):
+    state = endless_migration(agent)
+    state["obeys"] = False
+    agent.routes[("GET", "/v1/tasks/t1")] = lambda _body: time.sleep(4)
+    terminal = Terminal(agent, "vm", "migrate", "web1", "--to", "h2")
+    terminal.read_until("  0%")
+    terminal.type(b"\x03")
+    terminal.read_until("cancelling")
+    terminal.type(b"\x03")
+    assert terminal.finish() == 1
+    assert "it is the agent's now" in terminal.output
 
 
 # Tasks and host

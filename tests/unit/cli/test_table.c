@@ -30,6 +30,22 @@ static void columns_are_aligned(void **state)
     free(text);
 }
 
+static void optional_columns_appear_when_they_have_something_to_say(void **state)
+{
+    (void)state;
+    static const struct table_column three[] = {
+        {"NAME", TABLE_LEFT}, {"PROBLEM", TABLE_LEFT, true}, {"STATE", TABLE_LEFT}};
+    CLEANUP_TABLE struct table table = {.columns = three, .column_count = 3};
+    assert_int_equal(table_add(&table, (const char *[]){"web1", "", "ok"}), 0);
+    char *without = printed(&table, false);
+    assert_string_equal(without, "NAME  STATE\nweb1  ok\n");
+    assert_int_equal(table_add(&table, (const char *[]){"web2", "bad", ""}), 0);
+    char *with = printed(&table, false);
+    assert_string_equal(with, "NAME  PROBLEM  STATE\nweb1           ok\nweb2  bad\n");
+    free(without);
+    free(with);
+}
+
 static void only_a_terminal_cuts_long_names(void **state)
 {
     (void)state;
@@ -64,6 +80,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(columns_are_aligned),
+        cmocka_unit_test(optional_columns_appear_when_they_have_something_to_say),
         cmocka_unit_test(only_a_terminal_cuts_long_names),
         cmocka_unit_test(control_characters_are_replaced),
     };
