@@ -81,7 +81,7 @@ int lab_arguments_parse(const struct lab_command_row *row, int argc, char **argv
             index += taken;
         } else {
             argv[arguments.word_count++] = argv[index++];
-            options_end |= row->takes_command;
+            options_end |= row->takes_command && arguments.word_count == row->words_least;
         }
     }
     argv[arguments.word_count] = NULL; /* at most argv[argc], which is NULL already */

@@ -28,7 +28,7 @@ struct lab_command_row {
     lab_command_function *run;
     int words_least;
     int words_most;
-    bool takes_command; /* options end at the first word: the rest is another program's */
+    bool takes_command; /* the last of words_least begins another program's command line */
 };
 
 /* Parses what follows the command's name; sorts argv's words to its front. */

@@ -241,6 +241,7 @@ def test_exec_passes_status_and_streams(bare_lab):
     assert bare_lab.run("h1", "no-such-program", check=False).returncode == 127
     assert bare_lab.run("h1", "/etc/passwd", check=False).returncode == 126
     assert bare_lab.run("h1", "cat", input="through\n").stdout == "through\n"
+    assert bare_lab.run("h1", "--", "echo", "--", "-n").stdout == "-- -n\n"
     assert bare_lab.run("h1", "sh", "-c", "echo --name").stdout == "--name\n"
 
 
