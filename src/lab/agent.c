@@ -15,7 +15,7 @@
 #include "lab/mount_points.h"
 #include "lab/node.h"
 
-#define ANSWER_BYTES_MOST (4 * 1024 * 1024)
+#define ANSWER_BYTES_MOST ((size_t)4 << 20)
 #define CONTROL_TIMEOUT_NS (5 * NANOSECONDS_PER_SECOND)
 #define WAIT_TIMEOUT_NS (30 * NANOSECONDS_PER_SECOND)
 #define ASK_INTERVAL_NS (50 * NANOSECONDS_PER_MILLISECOND)

@@ -13,7 +13,7 @@
 #include "lab/folder.h"
 #include "lab/mount_points.h"
 
-#define STATE_BYTES_MOST (256 * 1024)
+#define STATE_BYTES_MOST ((size_t)256 << 10)
 #define STATE_VERSION 1
 
 static void state_path(const struct lab *lab, char path[LAB_PATH_SIZE])
