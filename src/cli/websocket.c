@@ -95,7 +95,9 @@ int websocket_accept(struct buffer *input, const char *key, int *ret_status, str
     if (!head) {
         return error_set_errno(err, ENOMEM, "cannot open the console");
     }
-    int status = strncmp(head, "HTTP/1.1 ", 9) == 0 ? atoi(head + 9) : 0;
+    bool is_http =
+        strncmp(head, "HTTP/1.", 7) == 0 && length > 9; /* libwebsockets refuses in 1.0 */
+    int status = is_http ? atoi(head + 9) : 0;
     if (status >= 300 && status <= 599) {
         *ret_status = status;
         buffer_take(input, length);

@@ -60,7 +60,7 @@ static void refuses_a_wrong_proof_and_reports_a_status(void **state)
         websocket_accept(&streams.input, "AAAAAAAAAAAAAAAAAAAAAA==", &status, &streams.err),
         -EPROTO);
     buffer_reset(&streams.input);
-    const char *refusal = "HTTP/1.1 409 Conflict\r\n\r\n{}";
+    const char *refusal = "HTTP/1.0 409 Conflict\r\n\r\n{}";
     buffer_append(&streams.input, refusal, strlen(refusal));
     assert_int_equal(websocket_accept(&streams.input, RFC_KEY, &status, &streams.err), -EBADMSG);
     assert_int_equal(status, 409);
