@@ -127,22 +127,22 @@ static uint16_t port_of(int fd)
                                               : ((struct sockaddr_in6 *)&address)->sin6_port);
 }
 
-int socket_listen_tcp(const char *text, uint16_t port, uint16_t *ret_port, struct error *err)
+int socket_listen_tcp(const char *address, uint16_t port, uint16_t *ret_port, struct error *err)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage target;
     socklen_t length;
-    int result = tcp_address(text, port, &address, &length, err);
+    int result = tcp_address(address, port, &target, &length, err);
     if (result < 0) {
         return result;
     }
-    CLEANUP_CLOSE int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CLEANUP_CLOSE int fd = socket(target.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         return error_set_errno(err, errno, "cannot make a TCP socket");
     }
     int on = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    if (bind(fd, (struct sockaddr *)&address, length) < 0 || listen(fd, 64) < 0) {
-        return error_set_errno(err, errno, "cannot listen on %s port %u", text, port);
+    if (bind(fd, (struct sockaddr *)&target, length) < 0 || listen(fd, 64) < 0) {
+        return error_set_errno(err, errno, "cannot listen on %s port %u", address, port);
     }
     if (ret_port) {
         *ret_port = port_of(fd);
@@ -191,23 +191,23 @@ static int finish_connect(int fd, uint64_t timeout_ns)
     return -reason;
 }
 
-int socket_connect_tcp(const char *text, uint16_t port, uint64_t timeout_ns, struct error *err)
+int socket_connect_tcp(const char *address, uint16_t port, uint64_t timeout_ns, struct error *err)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage target;
     socklen_t length;
-    int result = tcp_address(text, port, &address, &length, err);
+    int result = tcp_address(address, port, &target, &length, err);
     if (result < 0) {
         return result;
     }
-    CLEANUP_CLOSE int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    CLEANUP_CLOSE int fd = socket(target.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
         return error_set_errno(err, errno, "cannot make a TCP socket");
     }
-    if (connect(fd, (struct sockaddr *)&address, length) < 0) {
+    if (connect(fd, (struct sockaddr *)&target, length) < 0) {
         result = errno == EINPROGRESS ? finish_connect(fd, timeout_ns) : -errno;
     }
     if (result < 0) {
-        return error_set_errno(err, result, "cannot connect to %s port %u", text, port);
+        return error_set_errno(err, result, "cannot connect to %s port %u", address, port);
     }
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

@@ -21,7 +21,7 @@
 
 #define EXAMINE_TIMEOUT_NS (60 * NANOSECONDS_PER_SECOND)
 #define COPY_TIMEOUT_NS (24 * 3600 * NANOSECONDS_PER_SECOND)
-#define OUTPUT_BYTES_MOST (1 << 20)
+#define OUTPUT_BYTES_MOST ((size_t)1 << 20)
 #define SOURCE_FD 10 /* in qemu-img */
 #define SOURCE_PATH "/dev/fd/10"
 

@@ -32,7 +32,7 @@
 #define VM_DEVICES_MOST 16
 #define VM_VCPUS_MOST 64
 #define VM_MEMORY_MIB_LEAST 64
-#define VM_MEMORY_MIB_MOST (4 * 1024 * 1024)
+#define VM_MEMORY_MIB_MOST 4194304 /* 4 TiB */
 
 struct vm_disk {
     char name[VM_NAME_SIZE];
