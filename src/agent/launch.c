@@ -262,6 +262,11 @@ int launch_start(struct agent *agent, struct vm *vm, bool incoming, struct error
     return result;
 }
 
+uid_t launch_mover_uid(const struct agent *agent, const struct vm *vm)
+{
+    return agent->config->uid_base + LAUNCH_MOVER_UID_OFFSET + vm->runtime.slot;
+}
+
 int launch_end(struct agent *agent, struct vm *vm, struct error *err)
 {
     const struct vm_runtime *runtime = &vm->runtime;
@@ -270,7 +275,7 @@ int launch_end(struct agent *agent, struct vm *vm, struct error *err)
         result = strays_kill(runtime->uid, err);
     }
     if (result == 0) {
-        result = strays_kill(runtime->uid + LAUNCH_MOVER_UID_OFFSET, err);
+        result = strays_kill(launch_mover_uid(agent, vm), err);
     }
     if (result == 0) {
         result = record_remove(agent->config, vm->config.uuid, err);

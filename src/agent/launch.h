@@ -8,7 +8,10 @@
 
 #include "agent/agent.h"
 
-#define LAUNCH_MOVER_UID_OFFSET 10000 /* the mover's user: uid_base + this + slot */
+#define LAUNCH_MOVER_UID_OFFSET 10000 /* the mover's user is the VM's plus this */
+
+/* The user that a mover of this VM runs as. */
+uid_t launch_mover_uid(const struct agent *agent, const struct vm *vm);
 
 /* Starts QEMU for a claimed VM: running, or waiting for a migration's stream (its taps without
  * carrier). Fills vm->runtime. On failure nothing is left. */

@@ -129,11 +129,10 @@ static void end_moved(struct incoming *incoming, json_t *statistics)
     struct vm *vm = &incoming->vm;
     struct error err = ERROR_NONE;
     move_read_owner(vm, &vm->owner);
-    vm->runtime.started_at = clock_realtime_ns();
     if (record_save(agent->config, vm, &err) < 0) {
         log_error("VM %s: %s", vm->config.name, err.message);
     }
-    move_dismiss(agent, vm, &incoming->record);
+    move_let_go(agent, vm, &incoming->record);
     vm->problem[0] = '\0';
     lifecycle_release_running(agent, vm);
     log_info("VM %s has come from host %s, process %d", vm->config.name, incoming->record.peer,
@@ -325,7 +324,7 @@ static int start_mover(struct incoming *incoming, struct mover_setup *setup, str
 {
     struct agent *agent = incoming->agent;
     const struct vm *vm = &incoming->vm;
-    uid_t uid = agent->config->uid_base + LAUNCH_MOVER_UID_OFFSET + vm->runtime.slot;
+    uid_t uid = launch_mover_uid(agent, vm);
     CLEANUP_FREE char *control = record_path(agent->config, vm->config.uuid, "mover.sock");
     CLEANUP_FREE char *log = record_log_path(agent->config, vm->config.name, "mover");
     if (!control || !log) {

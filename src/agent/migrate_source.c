@@ -11,6 +11,7 @@
 #include "agent/migrate_report.h"
 #include "agent/move_follow.h"
 #include "agent/peer.h"
+#include "agent/strays.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -117,14 +118,17 @@ static int start_mover(struct source_move *move, struct mover_setup *setup, stru
 {
     const struct agent_config *config = move->agent->config;
     const char *uuid = move->vm.config.uuid;
-    uid_t uid = config->uid_base + LAUNCH_MOVER_UID_OFFSET + move->vm.runtime.slot;
+    uid_t uid = launch_mover_uid(move->agent, &move->vm);
     CLEANUP_FREE char *control = record_path(config, uuid, "mover.sock");
     CLEANUP_FREE char *log = record_log_path(config, move->vm.config.name, "mover");
     if (!control || !log) {
         return error_set_errno(err, ENOMEM, "cannot start the mover");
     }
     fill_setup(move, setup);
-    int result = record_save_move(config, uuid, &move->record, err);
+    int result = strays_kill(uid, err); /* of the move here, if that is only just over */
+    if (result == 0) {
+        result = record_save_move(config, uuid, &move->record, err);
+    }
     if (result == 0) {
         result = descriptors_open(move->agent, &move->vm, setup, err);
     }

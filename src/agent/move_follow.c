@@ -187,32 +187,54 @@ enum move_end move_follow(struct agent *agent, const struct vm *vm, const struct
 
 /* ---- afterwards ---- */
 
-static void end_politely(struct agent *agent, const struct vm *vm, const struct move_record *move)
+/* Tells the mover that its result was taken, and waits until it hangs up: it says all it has to say
+ * first, and a connection that is closed under it would take our word along. */
+static int tell_end(struct agent *agent, const struct vm *vm)
 {
     struct mover_control control = {.fd = -1};
     CLEANUP_FREE char *path = record_path(agent->config, vm->config.uuid, "mover.sock");
-    if (path && process_is_alive(&move->mover) &&
-        mover_control_connect(&control, path, NULL) == 0) {
-        if (mover_control_end(&control, NULL) == 0) {
-            process_wait(&move->mover, END_PATIENCE_NS, NULL);
+    int result = path ? mover_control_connect(&control, path, NULL) : -ENOMEM;
+    if (result < 0) {
+        return result;
+    }
+    result = mover_control_end(&control, NULL);
+    while (result >= 0) {
+        CLEANUP_JSON json_t *event = NULL;
+        result = mover_control_next(&control, END_PATIENCE_NS, &event, NULL);
+        if (result == 0) {
+            mover_control_done(&control);
+            return -ETIMEDOUT;
         }
-        mover_control_done(&control);
+    }
+    mover_control_done(&control);
+    return 0;
+}
+
+/* What runs as the mover's user, and the record that there is a move. */
+static void forget_mover(struct agent *agent, const struct vm *vm)
+{
+    struct error err = ERROR_NONE;
+    if (strays_kill(launch_mover_uid(agent, vm), &err) < 0 ||
+        record_remove_move(agent->config, vm->config.uuid, &err) < 0) {
+        log_error("after the move of VM %s: %s", vm->config.name, err.message);
+    }
+}
+
+void move_let_go(struct agent *agent, const struct vm *vm, const struct move_record *move)
+{
+    struct error err = ERROR_NONE;
+    if (!process_is_alive(&move->mover) || tell_end(agent, vm) < 0) {
+        forget_mover(agent, vm);
+    } else if (watch_add(agent->watch, vm->config.uuid, &move->mover, &err) < 0 ||
+               record_remove_move(agent->config, vm->config.uuid, &err) < 0) {
+        log_error("after the move of VM %s: %s", vm->config.name, err.message);
     }
 }
 
 void move_dismiss(struct agent *agent, const struct vm *vm, const struct move_record *move)
 {
-    struct error err = ERROR_NONE;
-    end_politely(agent, vm, move);
-    int result = move->mover.pid > 0 ? process_kill(&move->mover, &err) : 0;
-    if (result == 0) {
-        result =
-            strays_kill(agent->config->uid_base + LAUNCH_MOVER_UID_OFFSET + vm->runtime.slot, &err);
+    if (process_is_alive(&move->mover) && tell_end(agent, vm) == 0) {
+        process_wait(&move->mover, END_PATIENCE_NS, NULL);
     }
-    if (result == 0) {
-        result = record_remove_move(agent->config, vm->config.uuid, &err);
-    }
-    if (result < 0) {
-        log_error("after the move of VM %s: %s", vm->config.name, err.message);
-    }
+    forget_mover(agent, vm);
 }

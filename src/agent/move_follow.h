@@ -31,6 +31,10 @@ enum move_end move_follow(struct agent *agent, const struct vm *vm, const struct
                           const struct move_watcher *watcher, json_t **ret_statistics,
                           struct error *err);
 
+/* Tells the mover of a VM that has come here that its result was taken, and forgets the move's
+ * record. The mover goes on announcing the VM to the network for a moment, and ends by itself. */
+void move_let_go(struct agent *agent, const struct vm *vm, const struct move_record *move);
+
 /* Ends the mover, whatever it does, and forgets the move's record. */
 void move_dismiss(struct agent *agent, const struct vm *vm, const struct move_record *move);
 

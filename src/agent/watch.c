@@ -20,6 +20,7 @@ struct watch {
 
 struct watched {
     int fd; /* the pidfd; of a process that was gone already an eventfd, readable at once */
+    struct process_identity process;
     char uuid[UUID_TEXT_SIZE];
 };
 
@@ -27,6 +28,7 @@ static void report(struct watch *watch, struct watched *watched)
 {
     epoll_ctl(watch->epoll, EPOLL_CTL_DEL, watched->fd, NULL);
     close(watched->fd);
+    process_wait(&watched->process, 0, NULL);
     watch->ended(watch->context, watched->uuid);
     free(watched);
 }
@@ -78,6 +80,7 @@ int watch_add(struct watch *watch, const char *uuid, const struct process_identi
                                (int)process->pid);
     }
     watched->fd = fd;
+    watched->process = *process;
     snprintf(watched->uuid, sizeof(watched->uuid), "%s", uuid);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = watched};
     if (epoll_ctl(watch->epoll, EPOLL_CTL_ADD, fd, &event) < 0) {

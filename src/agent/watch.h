@@ -16,6 +16,6 @@ typedef void watch_function(void *context, const char *uuid);
 
 int watch_start(watch_function *ended, void *context, struct watch **ret_watch, struct error *err);
 
-/* Watches a process until it ends; one that is gone already is reported at once. */
+/* Watches a process until it ends, and reaps it; one that is gone already is reported at once. */
 int watch_add(struct watch *watch, const char *uuid, const struct process_identity *process,
               struct error *err);
