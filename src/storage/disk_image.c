@@ -20,7 +20,7 @@
 #include "base/units.h"
 
 #define EXAMINE_TIMEOUT_NS (60 * NANOSECONDS_PER_SECOND)
-#define COPY_TIMEOUT_NS (24 * 3600 * NANOSECONDS_PER_SECOND)
+#define COPY_TIMEOUT_NS (86400 * NANOSECONDS_PER_SECOND) /* a day */
 #define OUTPUT_BYTES_MOST ((size_t)1 << 20)
 #define SOURCE_FD 10 /* in qemu-img */
 #define SOURCE_PATH "/dev/fd/10"
