@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "vmm/qemu/migration.h"
 
 static int load_state(void *guest, const void *bytes, size_t length, struct error *err)
@@ -16,16 +18,27 @@ static int load_state(void *guest, const void *bytes, size_t length, struct erro
 static int finish_load(void *guest, struct error *err)
 {
     struct destination_guest *destination = guest;
+    destination->marks.state_ns = clock_monotonic_ns();
     close_fd(&destination->pipe.writer);
-    return qemu_incoming_await(&destination->qmp, err);
+    int result = qemu_incoming_await(&destination->qmp, err);
+    destination->marks.loaded_ns = clock_monotonic_ns();
+    return result;
 }
 
-/* Carrier first: a bridge takes a moment to forward to a port, and QEMU one to take the disks. */
+/* The carrier rises while QEMU takes the disks: the kernel's network lock, which it needs, can be
+ * held for long by others. */
 static int run(void *guest, struct error *err)
 {
     struct destination_guest *destination = guest;
+    destination->marks.run_ns = clock_monotonic_ns();
+    int result = qemu_run_begin(&destination->qmp, err);
+    if (result < 0) {
+        return result;
+    }
     taps_set_carrier(&destination->taps, true);
-    int result = qemu_run(&destination->qmp, err);
+    destination->marks.carrier_ns = clock_monotonic_ns();
+    result = qemu_run_await(&destination->qmp, err);
+    destination->marks.running_ns = clock_monotonic_ns();
     if (result == 0) {
         taps_announce(&destination->taps);
     }
@@ -89,4 +102,23 @@ void destination_guest_done(struct destination_guest *destination)
     }
     state_pipe_close(&destination->pipe);
     qmp_done(&destination->qmp);
+}
+
+static double milliseconds(uint64_t from, uint64_t to)
+{
+    return to > from ? (double)(to - from) / (double)NANOSECONDS_PER_MILLISECOND : 0;
+}
+
+void destination_guest_log_marks(const struct destination_guest *destination)
+{
+    const struct destination_guest_marks *marks = &destination->marks;
+    if (marks->running_ns > 0) {
+        log_info(
+            "device state loaded %.2f ms after its end came, committed in %.2f ms, ran %.2f ms "
+            "after (carrier after %.2f ms)",
+            milliseconds(marks->state_ns, marks->loaded_ns),
+            milliseconds(marks->loaded_ns, marks->run_ns),
+            milliseconds(marks->run_ns, marks->running_ns),
+            milliseconds(marks->run_ns, marks->carrier_ns));
+    }
 }

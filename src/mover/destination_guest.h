@@ -8,10 +8,20 @@
 #include "mover/taps.h"
 #include "vmm/qemu/qmp.h"
 
+/* When what happened, CLOCK_MONOTONIC. */
+struct destination_guest_marks {
+    uint64_t state_ns;   /* the last of the device state was handed to QEMU */
+    uint64_t loaded_ns;  /* QEMU has loaded it */
+    uint64_t run_ns;     /* QEMU told to run */
+    uint64_t carrier_ns; /* taps have carrier */
+    uint64_t running_ns; /* vCPUs run */
+};
+
 struct destination_guest {
     struct qmp qmp;
     struct state_pipe pipe;
     struct taps taps;
+    struct destination_guest_marks marks;
     uint8_t *memory;                       /* mapping of the RAM file; owned */
     struct engine_destination_guest guest; /* what the engine is given */
 };
@@ -21,3 +31,6 @@ struct destination_guest {
 int destination_guest_init(struct destination_guest *destination, const struct mover_setup *setup,
                            struct error *err);
 void destination_guest_done(struct destination_guest *destination);
+
+/* Logs where this side's part of the blackout went. */
+void destination_guest_log_marks(const struct destination_guest *destination);

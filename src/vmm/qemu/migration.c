@@ -2,13 +2,14 @@
 #include "vmm/qemu/migration.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
 
 #define STREAM_NAME "drover-state" /* of the descriptor, inside QEMU */
 #define UNDO_TIMEOUT_NS (10 * NANOSECONDS_PER_SECOND)
-#define LOAD_TIMEOUT_NS (30 * NANOSECONDS_PER_SECOND)
+#define NEWS_TIMEOUT_NS (30 * NANOSECONDS_PER_SECOND)
 #define RETRY_NS (1 * NANOSECONDS_PER_MILLISECOND)
 
 /* While the guest runs, QEMU repeats video memory until what is left takes this long; hurry() ends
@@ -196,6 +197,9 @@ enum qemu_migration_news qemu_migration_news(const json_t *event)
     if (strcmp(name, "STOP") == 0) {
         return QEMU_NEWS_STOPPED;
     }
+    if (strcmp(name, "RESUME") == 0) {
+        return QEMU_NEWS_RESUMED;
+    }
     if (strcmp(name, "MIGRATION") != 0 || !status) {
         return QEMU_NEWS_OTHER;
     }
@@ -217,30 +221,45 @@ int qemu_migration_failure(struct qmp *qmp, const char *what, struct error *err)
     return error_set(err, EIO, "%s: %s", what, reason ? reason : "QEMU's log says why");
 }
 
-int qemu_incoming_await(struct qmp *qmp, struct error *err)
+/* Waits until QEMU has that news; `what` it cannot do otherwise. */
+static int await_news(struct qmp *qmp, enum qemu_migration_news wanted, const char *what,
+                      struct error *err)
 {
-    uint64_t deadline = clock_monotonic_ns() + LOAD_TIMEOUT_NS;
+    uint64_t deadline = clock_monotonic_ns() + NEWS_TIMEOUT_NS;
     for (;;) {
         CLEANUP_JSON json_t *event = NULL;
         uint64_t now = clock_monotonic_ns();
         int result = qmp_next_event(qmp, deadline > now ? deadline - now : 0, &event, err);
         if (result <= 0) {
-            return result < 0 ? error_wrap(err, "cannot load the device state")
-                              : error_set(err, ETIMEDOUT,
-                                          "QEMU does not finish loading the device "
-                                          "state");
+            return result < 0 ? error_wrap(err, "QEMU cannot %s", what)
+                              : error_set(err, ETIMEDOUT, "QEMU takes too long to %s", what);
         }
         enum qemu_migration_news news = qemu_migration_news(event);
-        if (news == QEMU_NEWS_COMPLETED) {
+        if (news == wanted) {
             return 0;
         }
+        if (json_object_get(event, "error")) {
+            return qmp_reply_error(event, what, err);
+        }
         if (news == QEMU_NEWS_FAILED) {
-            return qemu_migration_failure(qmp, "QEMU cannot load the device state", err);
+            char sentence[64];
+            snprintf(sentence, sizeof(sentence), "QEMU cannot %s", what);
+            return qemu_migration_failure(qmp, sentence, err);
         }
     }
 }
 
-int qemu_run(struct qmp *qmp, struct error *err)
+int qemu_incoming_await(struct qmp *qmp, struct error *err)
 {
-    return execute(qmp, "cont", NULL, NULL, err);
+    return await_news(qmp, QEMU_NEWS_COMPLETED, "load the device state", err);
+}
+
+int qemu_run_begin(struct qmp *qmp, struct error *err)
+{
+    return qmp_send(qmp, "cont", NULL, err);
+}
+
+int qemu_run_await(struct qmp *qmp, struct error *err)
+{
+    return await_news(qmp, QEMU_NEWS_RESUMED, "run the guest", err);
 }

@@ -39,13 +39,17 @@ int qemu_incoming_begin(struct qmp *qmp, int reader, struct error *err);
 /* Waits until the whole stream is loaded: the guest is paused, ready to run. */
 int qemu_incoming_await(struct qmp *qmp, struct error *err);
 
-/* Runs the vCPUs; at a destination it takes the disks first. */
-int qemu_run(struct qmp *qmp, struct error *err);
+/* Runs the vCPUs; at a destination it takes the disks first. In two halves, for who has something
+ * to do meanwhile: qemu_run_await() returns with QEMU's word that they run, which comes before the
+ * reply to the command. That may wait long for a CPU which vCPUs now use. */
+int qemu_run_begin(struct qmp *qmp, struct error *err);
+int qemu_run_await(struct qmp *qmp, struct error *err);
 
 /* What an event says of a migration. */
 enum qemu_migration_news {
     QEMU_NEWS_OTHER,
     QEMU_NEWS_STOPPED,   /* no vCPU runs */
+    QEMU_NEWS_RESUMED,   /* vCPUs run */
     QEMU_NEWS_PAUSED,    /* pre-switchover */
     QEMU_NEWS_COMPLETED, /* the stream is complete */
     QEMU_NEWS_FAILED,    /* or cancelled, or the last command was refused */

@@ -5,7 +5,7 @@
  *             [--moves N] [--fault ACTION@MOMENT] [--logs]
  *
  * ACTION: cancel, kill-source-mover, kill-destination-mover, kill-shadow, stranger
- * MOMENT: connect, pre-copy, switchover, commit
+ * MOMENT: connect (stranger only), pre-copy, switchover, commit
  *
  * Prints a line of JSON a move: both movers' results ("dead" for a killed one) and both VMs' states
  * afterwards, what a failed move left to the agent done; and at last what the guest found wrong.
@@ -148,7 +148,8 @@ static void repair(struct move *move)
     }
     if (qmp_adopt(&qmp, bench_vm_monitor(&owner->vm, "qmp.sock"), &err) < 0 ||
         tap_set_carrier(owner->vm.tap_fd, true, &err) < 0 ||
-        (move->committed ? qemu_run(&qmp, &err) : qemu_outgoing_undo(&qmp, &err)) < 0) {
+        (move->committed ? qemu_run_begin(&qmp, &err) : qemu_outgoing_undo(&qmp, &err)) < 0 ||
+        (move->committed && qemu_run_await(&qmp, &err) < 0)) {
         bench_fail("the owner's guest does not run", &err);
     }
     qmp_done(&qmp);
