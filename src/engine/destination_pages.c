@@ -33,7 +33,7 @@ static int receive_table(struct destination *destination, enum wire_type type, u
                          wire_type_name(type), length, table.run_count);
     }
     result = stream_receive(&destination->stream, destination->body,
-                            table.run_count * WIRE_RUN_SIZE, err);
+                            (size_t)table.run_count * WIRE_RUN_SIZE, err);
     if (result == 0) {
         result = wire_runs_decode(destination->body, table.run_count, memory_pages,
                                   destination->runs, ret_pages, err);

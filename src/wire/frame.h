@@ -92,12 +92,15 @@ enum {
 /* Declares struct wire_NAME, WIRE_NAME_SIZE, wire_NAME_encode() and wire_NAME_decode(). The encoder
  * writes WIRE_NAME_SIZE bytes; the decoder reads as many, which the caller has. */
 #define WIRE_MEMBER(kind, member) wire_##kind member;
-#define WIRE_ADD_SIZE(kind, member) +WIRE_SIZE_##kind
+#define WIRE_ROOM(kind, member) uint8_t member[WIRE_SIZE_##kind];
 #define WIRE_DECLARE(NAME, name)                                                  \
     struct wire_##name {                                                          \
         WIRE_##NAME##_FIELDS(WIRE_MEMBER)                                         \
     };                                                                            \
-    enum { WIRE_##NAME##_SIZE = WIRE_##NAME##_FIELDS(WIRE_ADD_SIZE) };            \
+    struct wire_##name##_layout {                                                 \
+        WIRE_##NAME##_FIELDS(WIRE_ROOM)                                           \
+    };                                                                            \
+    enum { WIRE_##NAME##_SIZE = sizeof(struct wire_##name##_layout) };            \
     void wire_##name##_encode(const struct wire_##name *value, uint8_t *bytes);   \
     int wire_##name##_decode(const uint8_t *bytes, struct wire_##name *ret_value, \
                              struct error *err);

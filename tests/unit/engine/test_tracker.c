@@ -5,97 +5,26 @@
  */
 #include "test.h"
 
-#include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
-#include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/kernel.h"
-#include "base/socket.h"
 #include "engine/guest.h"
 #include "engine/tracker.h"
+#include "guest_process.h"
 
 #define PAGES 81920u /* 320 MiB: room for more separate runs than one scan can tell */
 #define MEMORY_SIZE ((uint64_t)PAGES * ENGINE_PAGE_SIZE)
-#define HUGE_PAGES 512u
-
-enum deed { WRITE, READ, PUNCH, REMOVE, UNMAP };
-
-struct order {
-    enum deed deed;
-    uint64_t first, count, step; /* pages; WRITE and READ touch one byte of every step-th */
-    uint8_t value;
-};
 
 struct fixture {
-    char folder[64];
-    int memory_fd, orders, userfaultfd, pagemap;
-    pid_t child;
-    uint64_t address;
+    struct guest_process process;
     struct engine_tracker tracker;
     struct page_set dirty, dropped;
 };
 
 static const char *missing; /* why nothing here can be tested */
 
-static void obey(uint8_t *memory, int memory_fd, const struct order *order)
-{
-    uint8_t *at = memory + order->first * ENGINE_PAGE_SIZE;
-    uint64_t length = order->count * ENGINE_PAGE_SIZE;
-    switch (order->deed) {
-    case WRITE:
-        for (uint64_t i = 0; i < order->count; i += order->step) {
-            ((volatile uint8_t *)at)[i * ENGINE_PAGE_SIZE + 17] = order->value;
-        }
-        break;
-    case READ:
-        for (uint64_t i = 0; i < order->count; i += order->step) {
-            (void)((volatile uint8_t *)at)[i * ENGINE_PAGE_SIZE];
-        }
-        break;
-    case PUNCH:
-        fallocate(memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  (off_t)(order->first * ENGINE_PAGE_SIZE), (off_t)length);
-        break;
-    case REMOVE:
-        madvise(at, length, MADV_REMOVE);
-        break;
-    case UNMAP:
-        madvise(at, length, MADV_DONTNEED);
-        break;
-    }
-}
-
-static void be_the_guest(int orders, int memory_fd)
-{
-    struct order order;
-    uint8_t *memory = mmap(NULL, MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0);
-    int userfaultfd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-    uint64_t address = (uintptr_t)memory;
-    if (memory == MAP_FAILED || userfaultfd < 0 ||
-        socket_send_fds(orders, &address, sizeof(address), &userfaultfd, 1) < 0) {
-        _exit(1);
-    }
-    while (read(orders, &order, sizeof(order)) == sizeof(order)) {
-        obey(memory, memory_fd, &order);
-        if (write(orders, "", 1) != 1) {
-            break;
-        }
-    }
-    _exit(0);
-}
-
 static void give(struct fixture *fixture, struct order order)
 {
-    char done;
-    order.step = order.step ? order.step : 1;
-    assert_int_equal(write(fixture->orders, &order, sizeof(order)), sizeof(order));
-    assert_int_equal(read(fixture->orders, &done, 1), 1);
+    guest_process_order(&fixture->process, order);
 }
 
 static void collect(struct fixture *fixture)
@@ -119,46 +48,18 @@ static void start(struct fixture *fixture)
     assert_int_equal(engine_tracker_collect_populated(&fixture->tracker, &fixture->dirty, &err), 0);
 }
 
-static void start_child(struct fixture *fixture)
-{
-    int pair[2];
-    char path[64];
-    size_t count;
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-    fixture->child = fork();
-    if (fixture->child == 0) {
-        close(pair[0]);
-        be_the_guest(pair[1], fixture->memory_fd);
-    }
-    close(pair[1]);
-    fixture->orders = pair[0];
-    assert_int_equal(socket_receive_fds(fixture->orders, &fixture->address,
-                                        sizeof(fixture->address), &fixture->userfaultfd, 1, &count),
-                     sizeof(fixture->address));
-    assert_int_equal(count, 1);
-    snprintf(path, sizeof(path), "/proc/%d/pagemap", fixture->child);
-    fixture->pagemap = open(path, O_RDONLY | O_CLOEXEC);
-    assert_true(fixture->pagemap >= 0);
-}
-
 static int setup(void **state, const char *options)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
-    char path[96];
+    struct guest_process *process = &fixture->process;
     struct error err = ERROR_NONE;
     *state = fixture;
     if (missing) {
         return 0;
     }
-    strcpy(fixture->folder, "/tmp/tracker-XXXXXX");
-    assert_non_null(mkdtemp(fixture->folder));
-    assert_int_equal(mount("tmpfs", fixture->folder, "tmpfs", 0, options), 0);
-    snprintf(path, sizeof(path), "%s/ram", fixture->folder);
-    fixture->memory_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    assert_int_equal(ftruncate(fixture->memory_fd, (off_t)MEMORY_SIZE), 0);
-    start_child(fixture);
-    assert_int_equal(engine_tracker_init(&fixture->tracker, fixture->userfaultfd, fixture->pagemap,
-                                         fixture->memory_fd, fixture->address, MEMORY_SIZE, &err),
+    guest_process_start(process, MEMORY_SIZE, options);
+    assert_int_equal(engine_tracker_init(&fixture->tracker, process->userfaultfd, process->pagemap,
+                                         process->memory_fd, process->address, MEMORY_SIZE, &err),
                      0);
     assert_true(fixture->tracker.watch >= 0);
     assert_int_equal(page_set_init(&fixture->dirty, PAGES), 0);
@@ -180,14 +81,8 @@ static int teardown(void **state)
 {
     struct fixture *fixture = *state;
     if (!missing) {
-        close(fixture->orders);
-        waitpid(fixture->child, NULL, 0);
         engine_tracker_done(&fixture->tracker);
-        close(fixture->userfaultfd);
-        close(fixture->pagemap);
-        close(fixture->memory_fd);
-        umount(fixture->folder);
-        rmdir(fixture->folder);
+        guest_process_end(&fixture->process);
         page_set_done(&fixture->dirty);
         page_set_done(&fixture->dropped);
     }
@@ -327,7 +222,7 @@ static void test_tells_writes_into_holes_and_after_unmapping(void **state)
 static void test_finds_data_that_nobody_has_mapped(void **state)
 {
     struct fixture *fixture = fixture_of(state);
-    assert_int_equal(pwrite(fixture->memory_fd, "x", 1, 3000 * ENGINE_PAGE_SIZE), 1);
+    assert_int_equal(pwrite(fixture->process.memory_fd, "x", 1, 3000 * ENGINE_PAGE_SIZE), 1);
     start(fixture);
     assert_true(page_set_has(&fixture->dirty, 3000));
 }
@@ -360,19 +255,6 @@ static void test_starts_again_after_a_stop(void **state)
     engine_tracker_stop(&fixture->tracker);
 }
 
-static void find_out_what_is_missing(void)
-{
-    struct uffdio_api api = {.api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC};
-    int userfaultfd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-    if (userfaultfd < 0 || ioctl(userfaultfd, UFFDIO_API, &api) < 0) {
-        missing =
-            "the kernel lacks asynchronous write-protection (Linux 6.7), or we may not use it";
-    } else if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
-        missing = "mounting a tmpfs takes root";
-    }
-    close(userfaultfd);
-}
-
 #define ON_BOTH(test)                                           \
     {"small pages: " #test, test, setup_small, teardown, NULL}, \
     {                                                           \
@@ -394,6 +276,6 @@ int main(void)
         ON_BOTH(test_tells_pages_given_back_where_the_file_cannot_be_watched),
         ON_BOTH(test_starts_again_after_a_stop),
     };
-    find_out_what_is_missing();
+    missing = guest_process_missing();
     return cmocka_run_group_tests_name("engine/tracker", tests, NULL, NULL);
 }
