@@ -263,3 +263,9 @@ int qemu_run_await(struct qmp *qmp, struct error *err)
 {
     return await_news(qmp, QEMU_NEWS_RESUMED, "run the guest", err);
 }
+
+int qemu_run(struct qmp *qmp, struct error *err)
+{
+    int result = qemu_run_begin(qmp, err);
+    return result < 0 ? result : qemu_run_await(qmp, err);
+}

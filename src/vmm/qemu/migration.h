@@ -45,6 +45,9 @@ int qemu_incoming_await(struct qmp *qmp, struct error *err);
 int qemu_run_begin(struct qmp *qmp, struct error *err);
 int qemu_run_await(struct qmp *qmp, struct error *err);
 
+/* Both halves. */
+int qemu_run(struct qmp *qmp, struct error *err);
+
 /* What an event says of a migration. */
 enum qemu_migration_news {
     QEMU_NEWS_OTHER,

@@ -148,8 +148,7 @@ static void repair(struct move *move)
     }
     if (qmp_adopt(&qmp, bench_vm_monitor(&owner->vm, "qmp.sock"), &err) < 0 ||
         tap_set_carrier(owner->vm.tap_fd, true, &err) < 0 ||
-        (move->committed ? qemu_run_begin(&qmp, &err) : qemu_outgoing_undo(&qmp, &err)) < 0 ||
-        (move->committed && qemu_run_await(&qmp, &err) < 0)) {
+        (move->committed ? qemu_run(&qmp, &err) : qemu_outgoing_undo(&qmp, &err)) < 0) {
         bench_fail("the owner's guest does not run", &err);
     }
     qmp_done(&qmp);
