@@ -37,7 +37,7 @@ static void live(uint8_t *memory, uint64_t pages, int memory_fd)
     unsigned seed = 1;
     for (uint64_t i = 0;; i++) {
         uint64_t page = (uint64_t)rand_r(&seed) % (i % 8 ? pages / 16 + 1 : pages);
-        if (i % 512 == 0) {
+        if (i % 128 == 0) {
             uint64_t count = 1 + (uint64_t)rand_r(&seed) % 700;
             count = count < pages - page ? count : pages - page;
             fallocate(memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
