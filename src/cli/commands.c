@@ -153,7 +153,7 @@ int command_name(const struct cli *cli, size_t index, const char *what, const ch
 
 int command_print_json(const struct cli *cli, const json_t *value, struct error *err)
 {
-    if (json_dumpf(value, cli->output.stream, JSON_INDENT(2)) < 0) {
+    if (json_dumpf(value, cli->output.stream, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) < 0) {
         return error_set(err, EIO, "cannot write the answer");
     }
     fputc('\n', cli->output.stream);

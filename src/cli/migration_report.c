@@ -95,6 +95,10 @@ static void print_blackout(const struct terminal *terminal, const json_t *report
                  {"run_ms", "  run over there"}};
     char predicted[FIELD_SIZE];
     char remark[64] = "";
+    if (field_real(report, "blackout_ms") == 0) {
+        fprintf(terminal->stream, "  %-20s %9s\n", "blackout", "none");
+        return;
+    }
     if (json_is_number(json_object_get(report, "predicted_blackout_ms"))) {
         snprintf(remark, sizeof(remark), "  (predicted: %s)",
                  field_milliseconds(report, "predicted_blackout_ms", predicted));

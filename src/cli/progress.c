@@ -56,6 +56,7 @@ static void format_remaining(const json_t *details, char *text, size_t size)
     }
 }
 
+/* What the guest dirties is known only when the first round has ended. */
 static void format_details(const json_t *details, char *text, size_t size)
 {
     char rate[FIELD_SIZE];
@@ -63,9 +64,11 @@ static void format_details(const json_t *details, char *text, size_t size)
     char left[FIELD_SIZE];
     text[0] = '\0';
     if (json_is_object(details)) {
+        bool measured = field_real(details, "dirty_rate") > 0 || field_real(details, "round") > 1;
         snprintf(text, size, "round %llu, %s, dirty %s, %s to go",
                  (unsigned long long)field_number(details, "round"),
-                 field_rate(details, "rate", rate), field_rate(details, "dirty_rate", dirty),
+                 field_rate(details, "rate", rate),
+                 measured ? field_rate(details, "dirty_rate", dirty) : "-",
                  field_size(details, "bytes_remaining", left));
     }
 }

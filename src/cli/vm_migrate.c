@@ -115,7 +115,7 @@ static void show(struct watch *watch, const json_t *task)
     if (watch->kind == WATCH_LIVE) {
         progress_draw(&watch->progress, terminal, task);
     } else if (watch->kind == WATCH_JSON) {
-        json_dumpf(task, terminal->stream, JSON_COMPACT);
+        json_dumpf(task, terminal->stream, JSON_COMPACT | JSON_REAL_PRECISION(15));
         fputc('\n', terminal->stream);
     } else if (watch->kind == WATCH_PLAIN &&
                progress_format_plain(&watch->progress, task, clock_monotonic_ns(), line)) {

@@ -417,13 +417,15 @@ def test_limits_are_sent(agent):
 
 
 def test_a_failed_move_says_where_the_vm_is(agent):
-    report = {"from": "h1", "to": "h2", "outcome": "stayed", "total_ms": 900, "bytes": 1000}
+    report = {"from": "h1", "to": "h2", "outcome": "stayed", "total_ms": 900, "bytes": 1000,
+              "blackout_ms": 0, "blackout_parts": {"last_pass_ms": 0}}
     failed = migration_task(2, state="failed", report=report,
                             error=error("h2 refuses", "ask h2", 113)["error"])
     agent.serve_task("/v1/vms/web1/migrate", [migration_task(1), failed])
     done = drover(agent, "vm", "migrate", "web1", "--to", "h2")
     assert done.returncode == 7
     assert "web1 stayed on h1: the move to h2 ended after 900 ms" in done.stdout
+    assert re.search("^  blackout +none$", done.stdout, re.M) and "last pass" not in done.stdout
     assert done.stderr.endswith("drover: h2 refuses\n  → ask h2\n")
 
 

@@ -68,6 +68,21 @@ static void eighty_columns_cut_nothing_off(void **state)
                         "            round 12, 1023 MiB/s, dirty 1023 MiB/s, 1023 MiB to go");
 }
 
+static void dirty_rate_is_unknown_in_the_first_round(void **state)
+{
+    (void)state;
+    struct progress progress = {0};
+    char lines[PROGRESS_LINES][PROGRESS_LINE_SIZE];
+    CLEANUP_JSON json_t *task = task_at(0.5);
+    json_t *details = json_object_get(task, "progress");
+    json_object_set_new(details, "dirty_rate", json_integer(0));
+    progress_format(&progress, task, false, 80, lines);
+    assert_non_null(strstr(lines[1], "round 12, 1023 MiB/s, dirty 0 B/s,"));
+    json_object_set_new(details, "round", json_integer(1));
+    progress_format(&progress, task, false, 80, lines);
+    assert_non_null(strstr(lines[1], "round 1, 1023 MiB/s, dirty -,"));
+}
+
 static void hundred_percent_is_for_what_succeeded(void **state)
 {
     (void)state;
@@ -118,6 +133,7 @@ int main(void)
         cmocka_unit_test(bar_and_percentage_never_fall),
         cmocka_unit_test(lines_fit_the_terminal),
         cmocka_unit_test(eighty_columns_cut_nothing_off),
+        cmocka_unit_test(dirty_rate_is_unknown_in_the_first_round),
         cmocka_unit_test(hundred_percent_is_for_what_succeeded),
         cmocka_unit_test(plain_lines_come_with_a_phase_or_a_second),
         cmocka_unit_test(nonsense_is_shown_as_nothing),
