@@ -78,16 +78,42 @@ static bool is_away(int result)
     return result == -ECONNREFUSED || result == -ECONNRESET || result == -ETIMEDOUT;
 }
 
+static int64_t revision_of(const json_t *task)
+{
+    return json_integer_value(json_object_get(task, "revision"));
+}
+
+/* An agent that was restarted forgets its tasks, but goes on with what they did under a new id: the
+ * newest of the same kind for the same VM. New reference in *ret_task. */
+static int find_successor(struct api *api, const json_t *task, json_t **ret_task, struct error *err)
+{
+    CLEANUP_JSON json_t *answer = NULL;
+    size_t index;
+    json_t *candidate;
+    int result = api_call(api, "GET", "/v1/tasks", NULL, ASK_SECONDS, &answer, err);
+    if (result < 0) {
+        return result;
+    }
+    json_array_foreach (json_object_get(answer, "tasks"), index, candidate) {
+        if (strcmp(field_text(candidate, "kind"), field_text(task, "kind")) == 0 &&
+            strcmp(field_text(candidate, "vm"), field_text(task, "vm")) == 0) {
+            return unwrap(candidate, ret_task, err);
+        }
+    }
+    error_set(err, ENOENT, "the agent does not know task %s any more", field_text(task, "id"));
+    return error_remedy(err, "it was restarted; drover vm show tells what is true now");
+}
+
 /* Asks again until the agent answers or was away for too long. */
-static int ask_patiently(struct api *api, const char *id, int64_t after, task_watch_function *watch,
+static int ask_patiently(struct api *api, const json_t *task, task_watch_function *watch,
                          void *context, json_t **ret_task, struct error *err)
 {
+    const char *id = field_text(task, "id");
     uint64_t deadline = clock_monotonic_ns() + AWAY_NS;
     for (;;) {
-        int result = ask(api, id, after, ret_task, err);
+        int result = ask(api, id, revision_of(task), ret_task, err);
         if (result == -ENOENT) {
-            error_set(err, ENOENT, "the agent does not know task %s any more", id);
-            return error_remedy(err, "it was restarted; drover vm show tells what is true now");
+            result = find_successor(api, task, ret_task, err);
         }
         if (!is_away(result)) {
             return result;
@@ -110,16 +136,10 @@ static bool is_running(const json_t *task)
     return strcmp(field_text(task, "state"), "running") == 0;
 }
 
-static int64_t revision_of(const json_t *task)
-{
-    return json_integer_value(json_object_get(task, "revision"));
-}
-
 int task_follow(struct api *api, const json_t *task, task_watch_function *watch, void *context,
                 json_t **ret_task, struct error *err)
 {
     CLEANUP_JSON json_t *current = json_incref((json_t *)task);
-    CLEANUP_FREE char *id = strdup(field_text(task, "id"));
     for (;;) {
         int result = watch ? watch(context, current, err) : 0;
         if (result < 0) {
@@ -130,7 +150,7 @@ int task_follow(struct api *api, const json_t *task, task_watch_function *watch,
             return 0;
         }
         json_t *next = NULL;
-        result = ask_patiently(api, id, revision_of(current), watch, context, &next, err);
+        result = ask_patiently(api, current, watch, context, &next, err);
         if (result < 0) {
             return result;
         }

@@ -38,7 +38,7 @@ struct watch {
     struct cli *cli;
     enum watch_kind kind;
     struct progress progress;
-    const json_t *task; /* as started: its id is what cancelling needs */
+    json_t *task; /* as last seen, owned: its id is what cancelling needs */
     unsigned interrupts;
     bool away_reported;
 };
@@ -163,6 +163,8 @@ static int watch_task(void *context, const json_t *task, struct error *err)
         }
     }
     if (task) {
+        json_decref(watch->task);
+        watch->task = json_incref((json_t *)task);
         show(watch, task);
     } else if (!watch->away_reported) {
         note(watch, "the agent does not answer; the move goes on without it, waiting for it");
@@ -175,11 +177,12 @@ static int follow(struct cli *cli, const json_t *task, enum watch_kind kind, str
 {
     CLEANUP_JSON json_t *last = NULL;
     sigset_t before;
-    struct watch watch = {.cli = cli, .kind = kind, .task = task};
+    struct watch watch = {.cli = cli, .kind = kind, .task = json_incref((json_t *)task)};
     interrupt_hold(&before);
     int result = task_follow(cli->api, task, watch_task, &watch, &last, err);
     interrupt_release(&before);
     progress_clear(&watch.progress, &cli->notes);
+    json_decref(watch.task);
     if (result < 0) {
         return result;
     }

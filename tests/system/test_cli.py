@@ -439,9 +439,21 @@ def test_an_agent_that_goes_away_is_waited_for(agent):
 
 def test_an_agent_that_forgot_the_task(agent):
     agent.routes[("POST", "/v1/vms/web1/migrate")] = (202, {"task": migration_task(1)})
+    agent.routes[("GET", "/v1/tasks")] = (200, {"tasks": [
+        {**migration_task(1), "id": "t7", "vm": "db"}, {**migration_task(1), "kind": "stop"}]})
     done = drover(agent, "vm", "migrate", "web1", "--to", "h2")
     assert done.returncode == 3
     assert "does not know task t1 any more" in done.stderr
+
+
+def test_a_move_is_followed_under_its_new_id_after_a_restart(agent):
+    last = {**migration_script()[-1], "id": "t9"}
+    agent.routes[("POST", "/v1/vms/web1/migrate")] = (202, {"task": migration_task(8)})
+    agent.routes[("GET", "/v1/tasks")] = (200, {"tasks": [{**migration_task(2), "id": "t9"}]})
+    agent.routes[("GET", "/v1/tasks/t9")] = (200, last)
+    done = drover(agent, "vm", "migrate", "web1", "--to", "h2", "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["id"] == "t9"
 
 
 def test_a_task_that_is_none(agent):
