@@ -1,0 +1,118 @@
+/* The setup document: what goes in comes out, and what is wrong is refused by name. */
+#include "test.h"
+
+#include "base/cleanup.h"
+#include "base/json.h"
+#include "mover/setup_document.h"
+
+static struct mover_setup example(enum mover_role role)
+{
+    struct mover_setup setup = {.role = role,
+                                .move_id = "7f9c2d3e-1111-4222-8333-444455556666",
+                                .vm_name = "web-1",
+                                .memory_size = (uint64_t)1 << 30,
+                                .memory_fd = 5,
+                                .qmp_fd = 6,
+                                .nics = {{7, "52:54:00:00:00:01"}, {8, "52:54:00:00:00:02"}},
+                                .nic_count = 2,
+                                .userfaultfd = 9,
+                                .pagemap_fd = 10,
+                                .watch_fd = 11,
+                                .memory_address = 0x7f0000000000,
+                                .connect_address = "10.0.0.2",
+                                .connect_port = 4242,
+                                .options = {.blackout_target_ns = 50, .timeout_ns = 60},
+                                .listen_fd = 12,
+                                .silence_limit_ns = 70};
+    for (int i = 0; i < ENGINE_TOKEN_SIZE; i++) {
+        setup.token[i] = (uint8_t)(i * 7);
+    }
+    return setup;
+}
+
+static void a_source_survives_the_way(void **state)
+{
+    (void)state;
+    struct mover_setup sent = example(MOVER_ROLE_SOURCE);
+    struct mover_setup got;
+    struct error err = ERROR_NONE;
+    CLEANUP_JSON json_t *document = mover_setup_encode(&sent);
+    assert_int_equal(mover_setup_decode(document, &got, &err), 0);
+    assert_int_equal(got.role, MOVER_ROLE_SOURCE);
+    assert_string_equal(got.move_id, sent.move_id);
+    assert_string_equal(got.options.move_id, sent.move_id);
+    assert_memory_equal(got.token, sent.token, sizeof(sent.token));
+    assert_memory_equal(got.options.token, sent.token, sizeof(sent.token));
+    assert_int_equal(got.memory_address, sent.memory_address);
+    assert_int_equal(got.watch_fd, sent.watch_fd);
+    assert_int_equal(got.nic_count, 2);
+    assert_string_equal(got.nics[1].mac, sent.nics[1].mac);
+    assert_string_equal(got.connect_address, sent.connect_address);
+    assert_int_equal(got.connect_port, sent.connect_port);
+    assert_int_equal(got.options.blackout_target_ns, 50);
+    assert_int_equal(got.options.timeout_ns, 60);
+}
+
+static void a_destination_survives_the_way(void **state)
+{
+    (void)state;
+    struct mover_setup sent = example(MOVER_ROLE_DESTINATION);
+    struct mover_setup got;
+    CLEANUP_JSON json_t *document = mover_setup_encode(&sent);
+    assert_int_equal(mover_setup_decode(document, &got, NULL), 0);
+    assert_int_equal(got.role, MOVER_ROLE_DESTINATION);
+    assert_int_equal(got.listen_fd, 12);
+    assert_int_equal(got.silence_limit_ns, 70);
+}
+
+/* Steals `value`: one key of a good document set to something else. */
+static void assert_refused(const char *key, json_t *value)
+{
+    struct mover_setup setup = example(MOVER_ROLE_SOURCE);
+    struct mover_setup got = {.memory_size = 1};
+    struct error err = ERROR_NONE;
+    CLEANUP_JSON json_t *document = mover_setup_encode(&setup);
+    json_object_set_new(document, key, value);
+    assert_int_equal(mover_setup_decode(document, &got, &err), -EINVAL);
+    assert_int_equal(got.memory_size, 1); /* untouched */
+    assert_true(*err.message != '\0');
+}
+
+static void what_is_wrong_is_refused(void **state)
+{
+    (void)state;
+    assert_refused("role", json_string("bystander"));
+    assert_refused("role", json_null());
+    assert_refused("token", json_string("abc"));
+    assert_refused("token", json_sprintf("%063dx", 0));
+    assert_refused("move_id", json_string("not-a-uuid"));
+    assert_refused("memory_size", json_integer(4097));
+    assert_refused("memory_size", json_integer(0));
+    assert_refused("memory_fd", json_integer(MOVER_SETUP_FD));
+    assert_refused("qmp_fd", json_string("6"));
+    assert_refused("connect_port", json_integer(65536));
+    assert_refused("vm_name", json_sprintf("%0100d", 0));
+    assert_refused("timeout_ns", json_integer(-1));
+    assert_refused("nics", json_pack("[{s:i, s:s}]", "tap_fd", 7, "mac", "52:54:00:00:00:01:99"));
+}
+
+static void too_many_nics_are_refused(void **state)
+{
+    (void)state;
+    json_t *nics = json_array();
+    for (int i = 0; i <= MOVER_NICS_MOST; i++) {
+        json_array_append_new(nics, json_pack("{s:i, s:s}", "tap_fd", 20, "mac", "x"));
+    }
+    assert_refused("nics", nics);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_source_survives_the_way),
+        cmocka_unit_test(a_destination_survives_the_way),
+        cmocka_unit_test(what_is_wrong_is_refused),
+        cmocka_unit_test(too_many_nics_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
