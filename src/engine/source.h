@@ -34,8 +34,9 @@ enum engine_outcome {
 
 /*
  * Runs a move to its end. Always returns with a decided owner. `ret_statistics` is filled in every
- * case. When err->code is ECANCELED the operator gave up. A guest that STAYED runs as before, with
- * no tracking.
+ * case; `err`, which must not be NULL, says why a move STAYED, and is filled after MOVED too when
+ * the destination's word that it runs is missing. When err->code is ECANCELED the operator gave up.
+ * A guest that STAYED runs as before, with no tracking.
  */
 enum engine_outcome engine_source_run(const struct engine_source_options *options,
                                       const struct engine_source_guest *guest,

@@ -147,12 +147,12 @@ void source_progress_sample(struct source *source)
 int source_timeout_error(const struct source *source, struct error *err)
 {
     char limit[32], dirtied[32], rate[32], predicted[32], target[32];
-    uint64_t predicted_ns = source_predict_blackout(source);
+    uint64_t predicted_ns = source->progress.predicted_blackout_ns; /* at the last decision */
     units_format_duration(source->options->timeout_ns, limit, sizeof(limit));
     units_format_duration(source->options->blackout_target_ns, target, sizeof(target));
     units_format_size(source->dirty_per_second, dirtied, sizeof(dirtied));
     units_format_size(rate_per_second(&source->rate), rate, sizeof(rate));
-    if (source->progress.round <= 1 || predicted_ns == UINT64_MAX) {
+    if (predicted_ns == UINT64_MAX) {
         error_set(err, ETIMEDOUT,
                   "the first copy of the memory was not done within %s (the link carries %s/s)",
                   limit, rate);

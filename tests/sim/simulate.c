@@ -5,6 +5,7 @@
  *     simulate --trace SEED        tells the course of one
  */
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +68,8 @@ int main(int argc, char **argv)
 {
     uint64_t from, to;
     signal(SIGABRT, on_abort);
+    mallopt(M_MMAP_THRESHOLD, 1 << 30); /* each seed's memory is the last one's: no system calls */
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
     if (argc == 3 && strcmp(argv[1], "--trace") == 0) {
         return run_one(strtoull(argv[2], NULL, 10));
     }
