@@ -118,10 +118,8 @@ int source_pause(struct source *source, uint64_t duration_ns, struct error *err)
 
 /* source_rounds.c */
 
-/* Begins a round for all that is pending and dropped. */
+/* Begins a round: the source_send_pages() that follow belong to it, up to source_end_round(). */
 void source_begin_round(struct source *source);
-/* Makes what was collected since a part of the round that has begun. */
-void source_extend_round(struct source *source);
 /* Sends all that is pending and dropped. */
 int source_send_pages(struct source *source, struct error *err);
 /* Says that the round is complete; source_await_round() waits until it has arrived. */

@@ -37,11 +37,11 @@ void source_round_record(struct source *source)
     source->round = (struct engine_round){0};
 }
 
-void source_round_open(struct source *source, uint64_t pages)
+void source_round_open(struct source *source)
 {
     uint32_t number = source->progress.round + 1;
     source_round_record(source);
-    source->round = (struct engine_round){.number = number, .pages_to_send = pages};
+    source->round = (struct engine_round){.number = number};
     source->round_began_ns = source_now(source);
     source->round_bytes_before = source->stream.bytes_sent;
     source->round_from = source->progress.fraction;

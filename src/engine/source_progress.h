@@ -3,8 +3,8 @@
 
 #include "engine/source_internal.h"
 
-/* A round of `pages` begins; what the last round left open is recorded. */
-void source_round_open(struct source *source, uint64_t pages);
+/* A round begins; what the last round left open is recorded. */
+void source_round_open(struct source *source);
 /* The open round goes into the statistics; nothing when there is none. */
 void source_round_record(struct source *source);
 

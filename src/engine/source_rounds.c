@@ -219,8 +219,17 @@ static uint64_t batch_pages(const struct source *source)
     return pages > 0 ? pages : 1;
 }
 
+/* What is about to be sent belongs to the round. */
+static void extend_round(struct source *source)
+{
+    source->round.pages_to_send +=
+        page_set_count(&source->pending) + page_set_count(&source->dropped);
+    source->round.pages_dirtied = 0;
+}
+
 int source_send_pages(struct source *source, struct error *err)
 {
+    extend_round(source);
     int result = send_dropped(source, err);
     struct page_run run;
     for (uint64_t page = 0;
@@ -242,16 +251,10 @@ int source_send_pages(struct source *source, struct error *err)
 
 void source_begin_round(struct source *source)
 {
-    source_round_open(source, page_set_count(&source->pending) + page_set_count(&source->dropped));
+    source_round_open(source);
     source_rate_resume(source);
     batch_empty(&source->data);
     batch_empty(&source->zero);
-}
-
-void source_extend_round(struct source *source)
-{
-    source->round.pages_to_send += source->round.pages_dirtied;
-    source->round.pages_dirtied = 0;
 }
 
 int source_end_round(struct source *source, struct error *err)
@@ -301,7 +304,7 @@ int source_collect(struct source *source, struct error *err)
     page_set_intersect(&source->dropped, &source->delivered);
     uint64_t now_ns = source_now(source);
     uint64_t interval_ns = now_ns - source->collected_ns;
-    if (interval_ns > 0) {
+    if (interval_ns > 0 && source->state == SOURCE_PRECOPY) {
         double bytes = (double)page_set_count(&source->new_dirty) * ENGINE_PAGE_SIZE;
         source->dirty_per_second = (uint64_t)(bytes * NANOSECONDS_PER_SECOND / (double)interval_ns);
     }

@@ -45,7 +45,7 @@ struct engine_progress {
  * move that was undone the last part that it came to is followed by run_ns: until it ran here
  * again. */
 struct engine_blackout {
-    uint64_t last_pass_ns;  /* vCPUs stopped to last pages handed to the channel */
+    uint64_t last_pass_ns;  /* last dirty pages collected and handed to the channel */
     uint64_t save_state_ns; /* disks released, device state saved and sent */
     uint64_t load_state_ns; /* until the destination said that it is ready */
     uint64_t commit_ns;     /* ownership handed over */
