@@ -167,6 +167,9 @@ static int prepare_agent(struct agent *agent, const struct agent_config *config,
     }
     int result = record_prepare(config, err);
     if (result == 0) {
+        result = record_lock(config, err);
+    }
+    if (result == 0) {
         result = prepare_network(config, err);
     }
     if (result == 0) {

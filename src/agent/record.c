@@ -1,8 +1,10 @@
 /* What survives the agent: see record.h. */
 #include "agent/record.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -93,6 +95,21 @@ int record_prepare(const struct agent_config *config, struct error *err)
         result = make_folder(logs, 0700, err);
     }
     return result < 0 ? result : mount_ram(config, ram, err);
+}
+
+int record_lock(const struct agent_config *config, struct error *err)
+{
+    CLEANUP_FREE char *path = file_path("%s/droverd.lock", config->run_folder);
+    CLEANUP_CLOSE int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+    if (fd < 0) {
+        return error_set_errno(err, path ? errno : ENOMEM, "cannot lock %s", config->run_folder);
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        error_set(err, EBUSY, "another droverd runs with the run folder %s", config->run_folder);
+        return error_remedy(err, "end it first, or give this one folders of its own");
+    }
+    steal_fd(&fd); /* open for as long as we live */
+    return 0;
 }
 
 int record_make_folder(const struct agent_config *config, const struct vm *vm, struct error *err)

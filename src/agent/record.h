@@ -35,6 +35,9 @@ char *record_log_path(const struct agent_config *config, const char *vm_name, co
 /* Makes the run folder, its parts and the tmpfs for memory, and the folders for logs. */
 int record_prepare(const struct agent_config *config, struct error *err);
 
+/* Makes sure that no other agent uses the run folder; holds until this process ends. -EBUSY. */
+int record_lock(const struct agent_config *config, struct error *err);
+
 /* Makes the VM's folder, with qemu/ for its user. */
 int record_make_folder(const struct agent_config *config, const struct vm *vm, struct error *err);
 
