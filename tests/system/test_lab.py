@@ -1,5 +1,6 @@
 """The lab itself: it stands, its networks are what they should be, and nothing is left of it."""
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -7,7 +8,7 @@ import time
 import pytest
 
 import footprint
-from lab import DROVER, Lab, require_lab
+from lab import DROVER, require_lab
 
 PING = ("busybox", "ping", "-c", "1", "-W", "2")
 NOBODY = 65534
@@ -189,6 +190,38 @@ def test_interrupted_up(new_lab, nothing_left, how):
     lab.down(check=False)
     assert inits_of(lab) == []
     assert footprint.files_of(lab) == []
+
+
+@pytest.fixture
+def up_with_agent(new_lab, tmp_path):
+    """Starts a lab whose agents are a shell script of the test's, beside a copy of `drover`."""
+    lab = new_lab(hosts=2)
+
+    def start(script):
+        (tmp_path / "droverd").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "droverd").chmod(0o755)
+        program = shutil.copy(DROVER, tmp_path / "drover")
+        command = [program, *lab.command("up", "--hosts", 2)[1:]]
+        return lab, subprocess.Popen(command, env=lab.environment, stderr=subprocess.PIPE, text=True)
+
+    return start
+
+
+def test_up_fails_and_cleans_when_an_agent_does_not_start(up_with_agent, nothing_left):
+    lab, up = up_with_agent("echo no luck today >&2; exit 3")
+    message = up.communicate(timeout=20)[1]
+    assert up.returncode == 1
+    assert "the agent of h1 did not start: exited with status 3" in message and "no luck today" in message
+    assert inits_of(lab) == [] and footprint.files_of(lab) == []
+
+
+def test_up_interrupted_while_it_waits_for_agents(up_with_agent, nothing_left):
+    lab, up = up_with_agent("exec sleep 600")
+    wait_until(lambda: lab.call("status", check=False).returncode == 0, "the nodes")
+    up.send_signal(signal.SIGINT)
+    assert "interrupted" in up.communicate(timeout=20)[1]
+    assert up.returncode == 6
+    assert inits_of(lab) == [] and footprint.files_of(lab) == []
 
 
 # ---- what is refused
