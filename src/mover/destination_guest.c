@@ -22,7 +22,7 @@ static int finish_load(void *guest, struct error *err)
     close_fd(&destination->pipe.writer);
     int result = qemu_incoming_await(&destination->qmp, err);
     destination->marks.loaded_ns = clock_monotonic_ns();
-    return result;
+    return result < 0 ? result : qemu_run_prepare(&destination->qmp, err);
 }
 
 /* The carrier rises while QEMU takes the disks: the kernel's network lock, which it needs, can be

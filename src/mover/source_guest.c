@@ -170,10 +170,13 @@ static int stop(void *guest, engine_emit_function *emit, void *context, struct e
     if (result == 0) {
         result = follow(source, QEMU_NEWS_PAUSED, HURRY_AFTER_NS, &emitter, err);
     }
+    source->marks.paused_ns = clock_monotonic_ns();
+    if (result == 0) {
+        result = qemu_outgoing_prepare_continue(&source->qmp, err);
+    }
     if (result < 0) {
         return result;
     }
-    source->marks.paused_ns = clock_monotonic_ns();
     set_state(source, SOURCE_GUEST_PAUSED);
     return 0;
 }

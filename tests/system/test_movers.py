@@ -71,40 +71,47 @@ def test_a_guest_without_display_moves():
     assert_guest_is_right(verdict)
 
 
-@pytest.mark.parametrize("fault, source, destination", [
-    ("cancel@pre-copy", "stayed", "stayed"),
-    ("cancel@switchover", "stayed", "stayed"),
-    ("kill-source-mover@pre-copy", "dead", "stayed"),
-    ("kill-source-mover@switchover", "dead", "stayed"),
-    ("kill-destination-mover@pre-copy", "stayed", "dead"),
-    ("kill-destination-mover@switchover", "stayed", "dead"),
-    ("kill-shadow@pre-copy", "stayed", "stayed"),
-    ("kill-shadow@switchover", "stayed", "stayed"),
-])
-def test_before_the_commit_any_failure_leaves_the_guest_at_the_source(fault, source, destination):
-    moves, verdict = run_moves("--fault", fault, "--moves", "2")
-    assert not moves[0]["committed"]
-    assert outcomes(moves[0]) == (source, destination)
-    assert_one_copy_runs(moves[0])
-    assert outcomes(moves[1]) == ("moved", "moved")  # nothing was left behind
+BEFORE_COMMIT = {
+    "cancel@pre-copy": ("stayed", "stayed"),
+    "cancel@switchover": ("stayed", "stayed"),
+    "kill-source-mover@pre-copy": ("dead", "stayed"),
+    "kill-source-mover@switchover": ("dead", "stayed"),
+    "kill-destination-mover@pre-copy": ("stayed", "dead"),
+    "kill-destination-mover@switchover": ("stayed", "dead"),
+    "kill-shadow@pre-copy": ("stayed", "stayed"),
+    "kill-shadow@switchover": ("stayed", "stayed"),
+}
+AFTER_COMMIT = {
+    "cancel@commit": ("moved", "moved"),
+    "kill-source-mover@commit": ("dead", "moved"),
+    "kill-destination-mover@commit": ("moved", "dead"),
+    "stranger@connect": ("moved", "moved"),
+}
+FAULTS = BEFORE_COMMIT | AFTER_COMMIT
+
+
+@pytest.fixture(scope="module")
+def faulty_moves():
+    """One guest, each fault in a move of its own, and a good move in the end: nothing was left behind."""
+    options = [word for fault in FAULTS for word in ("--fault", fault)]
+    (*moves, good), verdict = run_moves("--moves", str(len(FAULTS) + 1), *options, disk=True)
+    assert outcomes(good) == ("moved", "moved")
+    assert_one_copy_runs(good)
     assert_guest_is_right(verdict)
+    return dict(zip(FAULTS, moves))
 
 
-@pytest.mark.parametrize("fault, source, destination", [
-    ("cancel@commit", "moved", "moved"),
-    ("kill-source-mover@commit", "dead", "moved"),
-    ("kill-destination-mover@commit", "moved", "dead"),
-])
-def test_after_the_commit_the_guest_runs_at_the_destination(fault, source, destination):
-    moves, verdict = run_moves("--fault", fault, "--moves", "2")
-    assert moves[0]["committed"]
-    assert outcomes(moves[0]) == (source, destination)
-    assert_one_copy_runs(moves[0])
-    assert outcomes(moves[1]) == ("moved", "moved")
-    assert_guest_is_right(verdict)
+@pytest.mark.parametrize("fault", BEFORE_COMMIT)
+def test_before_the_commit_any_failure_leaves_the_guest_at_the_source(faulty_moves, fault):
+    move = faulty_moves[fault]
+    assert not move["committed"]
+    assert outcomes(move) == FAULTS[fault]
+    assert_one_copy_runs(move)
 
 
-def test_strangers_on_the_migration_port_do_not_stop_a_move():
-    moves, verdict = run_moves("--fault", "stranger@connect")
-    assert outcomes(moves[0]) == ("moved", "moved")
-    assert_guest_is_right(verdict)
+@pytest.mark.parametrize("fault", AFTER_COMMIT)
+def test_after_the_commit_the_guest_runs_at_the_destination(faulty_moves, fault):
+    move = faulty_moves[fault]
+    assert move["committed"]
+    assert outcomes(move) == FAULTS[fault]
+    assert_one_copy_runs(move)

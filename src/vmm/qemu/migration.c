@@ -102,6 +102,12 @@ int qemu_outgoing_hurry(struct qmp *qmp, struct error *err)
     return qmp_send(qmp, "migrate-set-parameters", arguments, err);
 }
 
+int qemu_outgoing_prepare_continue(struct qmp *qmp, struct error *err)
+{
+    CLEANUP_JSON json_t *arguments = json_pack("{s:s}", "state", "pre-switchover");
+    return qmp_send_ahead(qmp, "migrate-continue", arguments, err);
+}
+
 int qemu_outgoing_continue(struct qmp *qmp, struct error *err)
 {
     CLEANUP_JSON json_t *arguments = json_pack("{s:s}", "state", "pre-switchover");
@@ -252,6 +258,11 @@ static int await_news(struct qmp *qmp, enum qemu_migration_news wanted, const ch
 int qemu_incoming_await(struct qmp *qmp, struct error *err)
 {
     return await_news(qmp, QEMU_NEWS_COMPLETED, "load the device state", err);
+}
+
+int qemu_run_prepare(struct qmp *qmp, struct error *err)
+{
+    return qmp_send_ahead(qmp, "cont", NULL, err);
 }
 
 int qemu_run_begin(struct qmp *qmp, struct error *err)

@@ -25,6 +25,9 @@ int qemu_outgoing_begin(struct qmp *qmp, int writer, struct error *err);
 /* The stream does not get to its end (the guest draws faster than it sends): stop anyway. */
 int qemu_outgoing_hurry(struct qmp *qmp, struct error *err);
 
+/* During the pause: makes continue() fast. */
+int qemu_outgoing_prepare_continue(struct qmp *qmp, struct error *err);
+
 /* From the pause on, to the end of the stream. Does not wait: QEMU may need its stream drained
  * first. */
 int qemu_outgoing_continue(struct qmp *qmp, struct error *err);
@@ -44,6 +47,9 @@ int qemu_incoming_await(struct qmp *qmp, struct error *err);
  * reply to the command. That may wait long for a CPU which vCPUs now use. */
 int qemu_run_begin(struct qmp *qmp, struct error *err);
 int qemu_run_await(struct qmp *qmp, struct error *err);
+
+/* Before qemu_run_begin(): makes it fast. */
+int qemu_run_prepare(struct qmp *qmp, struct error *err);
 
 /* Both halves. */
 int qemu_run(struct qmp *qmp, struct error *err);

@@ -106,25 +106,53 @@ static int await_reply(struct qmp *qmp, const char *command, uint64_t timeout_ns
     }
 }
 
-static int send_command(struct qmp *qmp, const char *command, json_t *arguments, const int *fd,
-                        struct error *err)
+/* The bytes of a command with a new id, without its closing brace; the caller frees. */
+static char *encode_command(struct qmp *qmp, const char *command, json_t *arguments)
 {
     CLEANUP_JSON json_t *message =
         json_pack("{s:s, s:I}", "execute", command, "id", (json_int_t)++qmp->last_id);
     if (message && arguments) {
         json_object_set(message, "arguments", arguments);
     }
-    CLEANUP_FREE char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
-    if (!text) {
-        return error_set_errno(err, ENOMEM, "cannot ask QEMU for %s", command);
+    char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    if (text) {
+        text[strlen(text) - 1] = '\0';
     }
-    size_t length = strlen(text);
-    text[length++] = '\n'; /* in the terminator's place */
+    return text;
+}
+
+static int send_text(struct qmp *qmp, const char *text, size_t length, const int *fd,
+                     struct error *err)
+{
     int result = socket_send_fds(qmp->fd, text, length, fd, fd ? 1 : 0);
     if (result == -EPIPE || result == -ECONNRESET) {
         return gone(err);
     }
-    return result < 0 ? error_set_errno(err, result, "cannot ask QEMU for %s", command) : 0;
+    return result < 0 ? error_set_errno(err, result, "cannot send to QEMU's monitor") : 0;
+}
+
+/* Makes QEMU forget a command that it has in part: no JSON has this byte (qmp-spec, "Forcing the
+ * JSON parser into known-good state"). Its complaint is a reply to nothing. */
+static int take_back(struct qmp *qmp, struct error *err)
+{
+    free(steal_pointer(&qmp->ahead));
+    return send_text(qmp, "\xff", 1, NULL, err);
+}
+
+static int send_command(struct qmp *qmp, const char *command, json_t *arguments, const int *fd,
+                        struct error *err)
+{
+    int result = qmp->ahead ? take_back(qmp, err) : 0;
+    if (result < 0) {
+        return result;
+    }
+    CLEANUP_FREE char *text = encode_command(qmp, command, arguments);
+    if (!text) {
+        return error_set_errno(err, ENOMEM, "cannot ask QEMU for %s", command);
+    }
+    size_t length = strlen(text);
+    text[length++] = '}'; /* in the terminator's place */
+    return send_text(qmp, text, length, fd, err);
 }
 
 int qmp_execute(struct qmp *qmp, const char *command, json_t *arguments, uint64_t timeout_ns,
@@ -141,8 +169,26 @@ int qmp_execute_with_fd(struct qmp *qmp, const char *command, json_t *arguments,
     return result < 0 ? result : await_reply(qmp, command, timeout_ns, ret_value, err);
 }
 
+int qmp_send_ahead(struct qmp *qmp, const char *command, json_t *arguments, struct error *err)
+{
+    CLEANUP_FREE char *text = encode_command(qmp, command, arguments);
+    CLEANUP_FREE char *ahead = strdup(command);
+    if (!text || !ahead) {
+        return error_set_errno(err, ENOMEM, "cannot ask QEMU for %s", command);
+    }
+    int result = send_text(qmp, text, strlen(text), NULL, err);
+    if (result == 0) {
+        qmp->ahead = steal_pointer(&ahead);
+    }
+    return result;
+}
+
 int qmp_send(struct qmp *qmp, const char *command, json_t *arguments, struct error *err)
 {
+    if (qmp->ahead && strcmp(qmp->ahead, command) == 0) {
+        free(steal_pointer(&qmp->ahead));
+        return send_text(qmp, "}", 1, NULL, err);
+    }
     return send_command(qmp, command, arguments, NULL, err);
 }
 
@@ -235,6 +281,7 @@ void qmp_done(struct qmp *qmp)
 {
     close_fd(&qmp->fd);
     buffer_done(&qmp->input);
+    free(steal_pointer(&qmp->ahead));
     json_decref(qmp->events);
     qmp->events = NULL;
 }

@@ -19,6 +19,7 @@ struct qmp {
     struct buffer input;
     json_t *events;  /* array of events not yet asked for; owned */
     int64_t last_id; /* of the latest command: tells its reply from an earlier one's */
+    char *ahead;     /* command sent all but its last character; NULL: none; owned */
 };
 
 /* Connects to a monitor's UNIX socket and negotiates; or takes a connected socket that was
@@ -41,6 +42,11 @@ int qmp_execute_with_fd(struct qmp *qmp, const char *command, json_t *arguments,
 /* Sends a command and does not wait: its reply, {"return": ...} or {"error": ...}, comes out of
  * qmp_next_event() among the events. For who must attend to something else meanwhile. */
 int qmp_send(struct qmp *qmp, const char *command, json_t *arguments, struct error *err);
+
+/* Sends all of a command but its last character, which qmp_send() of the same command then adds:
+ * QEMU reads its monitor a byte at a time, some 10 us each, which an urgent command cannot wait
+ * for. Any other command that is sent instead takes it back. */
+int qmp_send_ahead(struct qmp *qmp, const char *command, json_t *arguments, struct error *err);
 
 /* Takes the oldest event, waiting for one at most timeout_ns: 1 and a new reference, 0 none came,
  * negative when the monitor is gone. */

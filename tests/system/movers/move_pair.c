@@ -2,15 +2,15 @@
  * Moves a real guest between two QEMUs by two drover-movers, and plays their agents:
  *
  *   move-pair --kernel FILE --initramfs FILE [--append TEXT] [--memory MIB] [--disk MIB] [--no-vga]
- *             [--moves N] [--fault ACTION@MOMENT] [--logs]
+ *             [--moves N] [--fault ACTION@MOMENT]... [--logs]
  *
  * ACTION: cancel, kill-source-mover, kill-destination-mover, kill-shadow, stranger
  * MOMENT: connect (stranger only), pre-copy, switchover, commit
  *
  * Prints a line of JSON a move: both movers' results ("dead" for a killed one) and both VMs' states
  * afterwards, what a failed move left to the agent done; and at last what the guest found wrong.
- * The fault happens in the first move only: the moves after it show that nothing was left behind.
- * Needs DROVER_MOVER and DROVER_PRELOAD in the environment, and root.
+ * The first fault happens in the first move, and so on. Needs DROVER_MOVER and DROVER_PRELOAD in
+ * the environment, and root.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -29,6 +29,7 @@
 
 #define EVENT_SLICE_NS (2 * NANOSECONDS_PER_MILLISECOND)
 #define LOG_MOST ((size_t)16 << 20)
+#define FAULTS_MOST 32
 #define MOVE_TIMEOUT_NS (90 * NANOSECONDS_PER_SECOND)
 
 enum { SOURCE, DESTINATION, SIDES };
@@ -225,15 +226,24 @@ static struct bench_vm move_once(struct bench *bench, struct bench_vm vm, const 
     return move.sides[owner].vm;
 }
 
-static void parse_fault(const char *text, struct fault *ret_fault)
+/* What is to be done. */
+struct plan {
+    unsigned moves;
+    struct fault faults[FAULTS_MOST + 1]; /* of each move; zeroed: none */
+    unsigned fault_count;
+    bool logs;
+};
+
+static void parse_fault(const char *text, struct plan *plan)
 {
-    if (sscanf(text, "%31[^@]@%15s", ret_fault->action, ret_fault->moment) != 2) {
-        bench_fail("--fault wants ACTION@MOMENT", NULL);
+    struct fault *fault = &plan->faults[plan->fault_count];
+    if (plan->fault_count++ == FAULTS_MOST ||
+        sscanf(text, "%31[^@]@%15s", fault->action, fault->moment) != 2) {
+        bench_fail("--fault wants ACTION@MOMENT, at most 32 times", NULL);
     }
 }
 
-static void parse_options(int argc, char **argv, struct bench_options *options, unsigned *moves,
-                          struct fault *fault, bool *logs)
+static void parse_options(int argc, char **argv, struct bench_options *options, struct plan *plan)
 {
     static const struct option table[] = {
         {"kernel", required_argument, NULL, 'k'}, {"initramfs", required_argument, NULL, 'i'},
@@ -263,13 +273,13 @@ static void parse_options(int argc, char **argv, struct bench_options *options, 
             options->vga = false;
             break;
         case 'n':
-            *moves = (unsigned)strtoul(optarg, NULL, 10);
+            plan->moves = (unsigned)strtoul(optarg, NULL, 10);
             break;
         case 'f':
-            parse_fault(optarg, fault);
+            parse_fault(optarg, plan);
             break;
         case 'l':
-            *logs = true;
+            plan->logs = true;
             break;
         default:
             exit(2);
@@ -282,10 +292,8 @@ int main(int argc, char **argv)
     struct bench_options options = {.arguments = "console=ttyS0 quiet drover.ip=10.9.0.2/24",
                                     .memory_bytes = (uint64_t)256 << 20,
                                     .vga = true};
-    struct fault fault = {0};
-    unsigned moves = 1;
-    bool logs = false;
-    parse_options(argc, argv, &options, &moves, &fault, &logs);
+    struct plan plan = {.moves = 1};
+    parse_options(argc, argv, &options, &plan);
     if (!options.kernel || !options.initramfs || !getenv("DROVER_MOVER")) {
         bench_fail("--kernel, --initramfs and DROVER_MOVER are needed", NULL);
     }
@@ -293,9 +301,9 @@ int main(int argc, char **argv)
     bench_enter(&bench, &options);
     struct bench_vm vm = bench_start_vm(&bench, false);
     json_decref(bench_ask_guest("report"));
-    for (unsigned i = 0; i < moves; i++) {
-        vm = move_once(&bench, vm, &fault, logs);
-        fault = (struct fault){0};
+    for (unsigned i = 0; i < plan.moves; i++) {
+        unsigned fault = i < plan.fault_count ? i : plan.fault_count; /* the one behind: none */
+        vm = move_once(&bench, vm, &plan.faults[fault], plan.logs);
     }
     CLEANUP_JSON json_t *verdict = bench_ask_guest("verify");
     json_dumpf(verdict, stdout, JSON_COMPACT);

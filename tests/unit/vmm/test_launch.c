@@ -108,6 +108,28 @@ static void a_machine_runs_unprivileged_and_can_be_tracked(void **state)
     assert_int_equal(process_kill(&process, &err), 0);
 }
 
+/* A command typed ahead runs with its last byte, and not at all when another one is sent instead.
+ */
+static void a_command_sent_ahead_waits_for_its_end(void **state)
+{
+    struct bench *bench = *state;
+    struct process_identity process;
+    char path[64];
+    CLEANUP_QMP struct qmp qmp;
+    assert_int_equal(qemu_start(&bench->machine, &process, NULL), 0);
+    snprintf(path, sizeof(path), "%s/qmp.sock", bench->folder);
+    assert_int_equal(qmp_connect(&qmp, path, QMP_TIMEOUT_NS, NULL), 0);
+    assert_int_equal(qmp_send_ahead(&qmp, "stop", NULL, NULL), 0);
+    assert_status(bench, "running");
+    assert_int_equal(qmp_execute(&qmp, "query-version", NULL, QMP_TIMEOUT_NS, NULL, NULL), 0);
+    assert_status(bench, "running");
+    assert_int_equal(qmp_send_ahead(&qmp, "stop", NULL, NULL), 0);
+    assert_int_equal(qmp_send(&qmp, "stop", NULL, NULL), 0);
+    assert_int_equal(qmp_execute(&qmp, "query-version", NULL, QMP_TIMEOUT_NS, NULL, NULL), 0);
+    assert_status(bench, "paused");
+    assert_int_equal(process_kill(&process, NULL), 0);
+}
+
 static void a_shadow_waits(void **state)
 {
     struct bench *bench = *state;
@@ -177,6 +199,7 @@ int main(void)
 #define ON_BENCH(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         ON_BENCH(a_machine_runs_unprivileged_and_can_be_tracked),
+        ON_BENCH(a_command_sent_ahead_waits_for_its_end),
         ON_BENCH(a_shadow_waits),
         ON_BENCH(what_cannot_start_says_why_and_leaves_nothing),
         ON_BENCH(a_ram_file_in_use_is_left_alone),
