@@ -193,6 +193,16 @@ static void refresh_one(struct agent *agent, const char *name)
     }
 }
 
+/* Asks the datastore once more, for the reason with its remedy. */
+static int tell_why_unreadable(const struct vm *vm, struct error *err)
+{
+    CLEANUP_FREE struct vm_config *ignored = malloc(sizeof(*ignored));
+    if (!ignored || vm_folder_load(&vm->datastore, vm->config.name, ignored, err) == 0) {
+        return error_set(err, EAGAIN, "VM %s: %s", vm->config.name, vm->problem);
+    }
+    return -err->code;
+}
+
 int agent_find_vm(struct agent *agent, const char *name, struct vm *ret_vm, struct error *err)
 {
     if (file_name_is_safe(name)) {
@@ -205,9 +215,7 @@ int agent_find_vm(struct agent *agent, const char *name, struct vm *ret_vm, stru
         result = inventory_find(agent->inventory, name, ret_vm, err);
     }
     if (result == 0 && ret_vm->unreadable) {
-        error_set(err, EINVAL, "%s", ret_vm->problem);
-        return error_remedy(err, "put %s/%s/vm.json right", ret_vm->datastore.path,
-                            ret_vm->config.name);
+        result = tell_why_unreadable(ret_vm, err);
     }
     return result;
 }
