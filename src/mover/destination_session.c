@@ -130,5 +130,6 @@ enum engine_outcome destination_session_run(const struct mover_setup *setup,
         destination_guest_done(&session.guest);
     }
     *ret_statistics = report_destination_statistics(&statistics);
+    report_add_moment(*ret_statistics, "resumed_at_ns", session.guest.marks.running_ns);
     return outcome;
 }

@@ -1,6 +1,7 @@
 /* Figures as JSON: see report.h. */
 #include "mover/report.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 
 /* UINT64_MAX stands for "cannot tell". */
@@ -70,4 +71,12 @@ json_t *report_destination_statistics(const struct engine_destination_statistics
     return json_pack("{s:I, s:I, s:I, s:I}", INTEGER(statistics, bytes_received),
                      INTEGER(statistics, pages_received), INTEGER(statistics, load_state_ns),
                      INTEGER(statistics, run_ns));
+}
+
+void report_add_moment(json_t *statistics, const char *key, uint64_t monotonic_ns)
+{
+    if (monotonic_ns > 0) {
+        uint64_t age = clock_monotonic_ns() - monotonic_ns;
+        json_object_set_new(statistics, key, json_integer((json_int_t)(clock_realtime_ns() - age)));
+    }
 }

@@ -14,3 +14,7 @@ json_t *report_result(enum engine_outcome outcome, const struct error *err, json
 
 json_t *report_source_statistics(const struct engine_statistics *statistics);
 json_t *report_destination_statistics(const struct engine_destination_statistics *statistics);
+
+/* Adds a moment (CLOCK_MONOTONIC; 0: it did not come) to statistics as `key`, on CLOCK_REALTIME:
+ * the two sides' moments can be compared as well as the two hosts' clocks agree. */
+void report_add_moment(json_t *statistics, const char *key, uint64_t monotonic_ns);
