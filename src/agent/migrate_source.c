@@ -240,8 +240,23 @@ static void end_dead(struct source_move *move)
                       result < 0 && vm->has_runtime ? VM_STATE_FAILED : VM_STATE_STOPPED);
 }
 
+/* What the user reads: which VM, where to, why, and what has become of the VM. */
+static void explain(const struct source_move *move, bool runs, struct error *err)
+{
+    const char *name = move->vm.config.name;
+    const char *self = move->agent->config->host;
+    error_wrap(err, "the move of VM %s to host %s %s", name, move->to,
+               err->code == ECANCELED ? "was cancelled" : "failed");
+    if (!runs) {
+        error_remedy(err, "its QEMU on host %s has ended, so it is stopped: drover vm start %s",
+                     self, name);
+    } else if (!err->remedy[0]) {
+        error_remedy(err, "it goes on running on host %s", self);
+    }
+}
+
 /* The VM is this host's, and runs as before. `err` says why it stayed. */
-static int end_stayed(struct source_move *move, const json_t *statistics, const struct error *err)
+static int end_stayed(struct source_move *move, const json_t *statistics, struct error *err)
 {
     struct vm *vm = &move->vm;
     struct error after = ERROR_NONE;
@@ -251,7 +266,9 @@ static int end_stayed(struct source_move *move, const json_t *statistics, const 
     if (statistics) {
         set_report(move, "stayed", statistics, NULL);
     }
-    if (!process_is_alive(&vm->runtime.process)) {
+    bool runs = process_is_alive(&vm->runtime.process);
+    explain(move, runs, err);
+    if (!runs) {
         end_dead(move);
         return -err->code;
     }

@@ -399,9 +399,12 @@ int record_load_move(const struct agent_config *config, const char *uuid,
 
 int record_remove_move(const struct agent_config *config, const char *uuid, struct error *err)
 {
-    CLEANUP_FREE char *path = record_path(config, uuid, "move.json");
-    if (!path || (unlink(path) < 0 && errno != ENOENT)) {
-        return error_set_errno(err, errno, "cannot remove a move's record");
+    static const char *const files[] = {"move.json", "mover.sock"}; /* the record first */
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        CLEANUP_FREE char *path = record_path(config, uuid, files[i]);
+        if (!path || (unlink(path) < 0 && errno != ENOENT)) {
+            return error_set_errno(err, errno, "cannot remove a move's record");
+        }
     }
     return 0;
 }

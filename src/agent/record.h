@@ -53,4 +53,5 @@ int record_save_move(const struct agent_config *config, const char *uuid,
 /* 1 and the move, 0 when there is none. */
 int record_load_move(const struct agent_config *config, const char *uuid,
                      struct move_record *ret_move, struct error *err);
+/* With the socket of its mover, whom nobody will ask any more. */
 int record_remove_move(const struct agent_config *config, const char *uuid, struct error *err);

@@ -64,6 +64,12 @@ static void tell_phase(struct destination *destination, enum engine_phase phase)
     tell(destination);
 }
 
+static int check_guest(const struct destination *destination, struct error *err)
+{
+    const struct engine_destination_guest *guest = destination->guest;
+    return guest->operations->check ? guest->operations->check(guest->guest, err) : 0;
+}
+
 /* Waits for the next frame, and receives its header. */
 static int next_frame(struct destination *destination, struct wire_header *ret_header,
                       struct error *err)
@@ -73,7 +79,11 @@ static int next_frame(struct destination *destination, struct wire_header *ret_h
         if (destination->observer->cancelled(destination->observer->observer)) {
             return error_set(err, ECANCELED, "the move was cancelled");
         }
-        int result = stream_wait(&destination->stream, SLICE_NS, err);
+        int result = check_guest(destination, err);
+        if (result < 0) {
+            return result;
+        }
+        result = stream_wait(&destination->stream, SLICE_NS, err);
         if (result < 0) {
             return result;
         }

@@ -66,6 +66,10 @@ struct engine_source_guest {
 };
 
 struct engine_destination_guest_operations {
+    /* Fails when the new machine has ended: the source need not send another page, nor stop its
+     * guest for nothing. Asked before each frame. NULL: it cannot end by itself. */
+    int (*check)(void *guest, struct error *err);
+
     /* Takes the next piece of the device state, in order. */
     int (*load_state)(void *guest, const void *bytes, size_t length, struct error *err);
 

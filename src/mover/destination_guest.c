@@ -2,12 +2,21 @@
 #include "mover/destination_guest.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/mman.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "vmm/qemu/migration.h"
+
+/* QEMU's monitor hangs up when it ends, however it does. */
+static int check(void *guest, struct error *err)
+{
+    const struct destination_guest *destination = guest;
+    struct pollfd poller = {.fd = destination->qmp.fd};
+    return poll(&poller, 1, 0) > 0 ? error_set(err, ESRCH, "the new QEMU process has ended") : 0;
+}
 
 static int load_state(void *guest, const void *bytes, size_t length, struct error *err)
 {
@@ -78,7 +87,7 @@ int destination_guest_init(struct destination_guest *destination, const struct m
                            struct error *err)
 {
     static const struct engine_destination_guest_operations operations = {
-        .load_state = load_state, .finish_load = finish_load, .run = run};
+        .check = check, .load_state = load_state, .finish_load = finish_load, .run = run};
     *destination = (struct destination_guest){.qmp = {.fd = -1},
                                               .pipe = STATE_PIPE_CLOSED,
                                               .taps = {setup->nics, setup->nic_count},
