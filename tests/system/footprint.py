@@ -14,16 +14,16 @@ def links_and_mounts():
     return sorted(os.listdir("/sys/class/net")), {point for point in points if re.search("drover|datastores", point)}
 
 
-def namespaces_of(pid):
-    return {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in NAMESPACES}
+def namespaces_of(pid, kinds=NAMESPACES):
+    return {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds}
 
 
-def processes_in(namespaces):
+def processes_in(namespaces, kinds=NAMESPACES):
     """Pids of all that run in any of these namespaces."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            if namespaces & namespaces_of(pid):
+            if namespaces & namespaces_of(pid, kinds):
                 found.append(int(pid))
         except OSError:  # it ended, or is a kernel thread's
             continue
