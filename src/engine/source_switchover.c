@@ -16,6 +16,7 @@ static int emit_state(void *context, const void *bytes, size_t length, struct er
     const uint8_t *at = bytes;
     while (length > 0) {
         size_t part = length < WIRE_STATE_MOST ? length : WIRE_STATE_MOST;
+        uint64_t before = source->stream.bytes_sent;
         int result = source_check(source, err);
         if (result == 0) {
             result = source_send(source, WIRE_DEVICE_STATE, at, part, err);
@@ -23,6 +24,7 @@ static int emit_state(void *context, const void *bytes, size_t length, struct er
         if (result < 0) {
             return result;
         }
+        source->round_bytes_before += source->stream.bytes_sent - before; /* not the round's */
         source->statistics->device_state_bytes += part;
         at += part;
         length -= part;

@@ -21,7 +21,7 @@ struct engine_round {
     uint64_t pages_sent;    /* as data */
     uint64_t pages_zero;    /* found to be zero: told, or left out where the other side has zeroes
                                already */
-    uint64_t bytes_sent;    /* on the wire, headers included */
+    uint64_t bytes_sent;    /* on the wire, headers included; without the device state */
     uint64_t duration_ns;
     uint64_t pages_dirtied; /* meanwhile: the next round's beginning */
 };
