@@ -213,7 +213,7 @@ def test_two_machines_move_at_once_in_opposite_directions(lab, hosts, add_guest)
     assert len(hosts["h2"].taps()) == 1
 
 
-@pytest.mark.parametrize("written, fill", [(8, "random"), (640, "random"), (640, "zero")])
+@pytest.mark.parametrize("written, fill", [(8, "random"), (384, "random"), (128, "zero")])
 def test_holes_and_zeroes_are_not_sent(lab, hosts, add_guest, written, fill):
     """Of 1 GiB, what the guest wrote travels and little else. Filled with "zero" every other page is."""
     guest = add_guest("sparse", "h2", number=23, memory="1G", disk=None,
@@ -245,7 +245,7 @@ def test_a_move_that_cannot_converge_leaves_the_machine_untouched(lab, hosts, ha
     assert re.search(r"the link carries [\d.]+ [KMG]iB/s", done.stderr), done.stderr
     assert "--blackout" in done.stderr
     report = json.loads(done.stdout)["report"]
-    assert (report["outcome"], report["blackout_ms"], report["guest_stopped_ms"]) == ("stayed", None, None)
+    assert (report["outcome"], report["blackout_ms"], report["guest_stopped_ms"]) == ("stayed", 0, None)
     assert total["tcp_resets"] == 0 and total["server_backwards"] == 0
     assert_runs_only_at(lab, hosts, hasty, "h3")
     assert hosts["h2"].remains() == []
