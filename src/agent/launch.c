@@ -18,8 +18,6 @@
 #include "net/tap.h"
 #include "storage/vm_folder.h"
 
-#define LOG_BYTES_MOST (1024 * 1024)
-
 /* What QEMU is given open; closed here once it has its own. */
 struct files {
     int disks[VM_DISKS_MOST];
@@ -145,12 +143,12 @@ static enum qemu_accelerator choose_accelerator(const struct agent *agent, const
     return strcmp(vm->config.accelerator, "tcg") == 0 ? QEMU_ACCELERATOR_TCG : agent->accelerator;
 }
 
-/* QEMU appends; what it said long ago makes room. */
-static void shorten_log(const char *path)
+/* A log for each run: the one before is kept beside it. */
+static void rotate_log(const char *path)
 {
-    struct stat status;
-    if (stat(path, &status) == 0 && status.st_size > LOG_BYTES_MOST) {
-        unlink(path);
+    CLEANUP_FREE char *older = file_path("%s.1", path);
+    if (older) {
+        rename(path, older); /* which may not exist */
     }
 }
 
@@ -197,7 +195,7 @@ static int start_qemu(const struct agent *agent, struct vm *vm, const struct fil
         .gid = vm->runtime.uid,
         .incoming = incoming,
     };
-    shorten_log(log);
+    rotate_log(log);
     snprintf(vm->runtime.accelerator, sizeof(vm->runtime.accelerator), "%s",
              qemu_accelerator_name(machine.accelerator));
     return qemu_start(&machine, &vm->runtime.process, err);

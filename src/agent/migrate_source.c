@@ -270,13 +270,13 @@ static int end_stayed(struct source_move *move, const json_t *statistics, struct
     explain(move, runs, err);
     if (!runs) {
         end_dead(move);
-        return -err->code;
+        return error_wrap(err, "VM %s ended during its move to host %s", vm->config.name, move->to);
     }
     if (record_save(move->agent->config, vm, &after) < 0) {
         log_error("VM %s: %s", vm->config.name, after.message);
     }
     lifecycle_release_running(move->agent, vm);
-    return -err->code;
+    return error_wrap(err, "VM %s stays on host %s", vm->config.name, move->agent->config->host);
 }
 
 /* A mover that died may have left the guest stopped: takes it back. */
@@ -317,6 +317,7 @@ static int end_stranded(struct source_move *move, const json_t *statistics, stru
 static int end_without_result(struct source_move *move, struct error *err)
 {
     struct owner owner;
+    log_error("%s", err->message);
     move_read_owner(&move->vm, &owner);
     if (owner.epoch > move->record.epoch && strcmp(owner.host, move->record.peer) == 0) {
         return end_moved(move, NULL, err);
@@ -331,9 +332,6 @@ static int follow(struct source_move *move, struct error *err)
         .progress = on_progress, .cancelled = is_cancelled, .context = move};
     enum move_end end =
         move_follow(move->agent, &move->vm, &move->record, &watcher, &statistics, err);
-    if (end == MOVE_END_GONE) {
-        log_error("%s", err->message);
-    }
     task_set_phase(move->task, "finish");
     switch (end) {
     case MOVE_END_MOVED:
