@@ -17,14 +17,15 @@
 
 struct checks_move {
     const struct vm_config *config;
-    const char *vm_state;          /* as in the API: "running", ... */
-    const char *accelerator;       /* that the VM runs with: "tcg" or "kvm" */
-    const char *datastore_name;    /* at the source; may be NULL: only its UUID is known */
-    const char *datastore_uuid;    /* where the VM's folder is */
-    uint64_t blackout_ms;          /* target */
-    const json_t *source;          /* {"name", "capabilities"}, more of GET /v1/host is welcome */
-    const json_t *destination;     /* as GET /v1/host */
-    const json_t *destination_vms; /* the VMs of GET /v1/vms: each "name", "uuid", "state" */
+    const char *vm_state;       /* as in the API: "running", ... */
+    const char *accelerator;    /* that the VM runs with: "tcg" or "kvm" */
+    const char *datastore_name; /* at the source; may be NULL: only its UUID is known */
+    const char *datastore_uuid; /* where the VM's folder is */
+    uint64_t blackout_ms;       /* target */
+    const json_t *source;       /* {"name", "capabilities"}, more of GET /v1/host is welcome */
+    const json_t *destination;  /* as GET /v1/host */
+    const json_t
+        *destination_vms; /* the VMs of GET /v1/vms: "name", "uuid", "state", "datastore" */
 };
 
 /* What the source can tell: state, devices, engine, blackout target, destination is another host

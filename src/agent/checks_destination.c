@@ -338,7 +338,18 @@ static void check_network(const struct checks_move *move, json_t *list)
     }
 }
 
-/* The VM itself may be known there as one that another host owns: they share the datastore. */
+/* The VM itself is known there, where the datastore is shared: as one that another host owns, or
+ * that nobody does. */
+static bool is_same_vm(const struct checks_move *move, const json_t *vm)
+{
+    const char *state = check_text(vm, "state");
+    const char *name = check_text(vm, "datastore");
+    const json_t *datastores = json_object_get(move->destination, "datastores");
+    const char *uuid = name ? check_text(find_by(datastores, "name", name), "uuid") : NULL;
+    bool idle = state && (strcmp(state, "elsewhere") == 0 || strcmp(state, "stopped") == 0);
+    return idle && uuid && strcmp(uuid, move->datastore_uuid) == 0;
+}
+
 static void check_known_vm(const struct checks_move *move, const json_t *vm, json_t *list)
 {
     const char *host = check_host_name(move->destination);
@@ -347,7 +358,7 @@ static void check_known_vm(const struct checks_move *move, const json_t *vm, jso
     const char *state = check_text(vm, "state");
     bool same_uuid = uuid && strcmp(uuid, move->config->uuid) == 0;
     bool same_name = name && strcmp(name, move->config->name) == 0;
-    if (same_uuid && same_name && state && strcmp(state, "elsewhere") == 0) {
+    if (same_uuid && same_name && is_same_vm(move, vm)) {
         return;
     }
     if (same_uuid) {

@@ -51,6 +51,12 @@ static json_t *peers_to_json(const struct agent_config *config)
     return list;
 }
 
+json_t *host_facts_of_source(const struct agent *agent)
+{
+    return json_pack("{s:s, s:O, s:o}", "name", agent->config->host, "capabilities",
+                     agent->capabilities, "port_groups", port_groups_to_json(agent->config));
+}
+
 json_t *host_facts(struct agent *agent, struct error *err)
 {
     const struct agent_config *config = agent->config;

@@ -171,6 +171,9 @@ static int refuse_claim(const struct inventory *inventory, const struct vm *vm, 
         return error_remedy(err, "ask host %s for it", vm->owner.host);
     }
     error_set(err, EBUSY, "VM %s is %s", vm->config.name, vm_state_name(vm->state));
+    if (vm->state == VM_STATE_STOPPED) {
+        return error_remedy(err, "start it: drover vm start %s", vm->config.name);
+    }
     return vm->task[0] ? error_remedy(err, "wait for task %s, or cancel it", vm->task) : -err->code;
 }
 

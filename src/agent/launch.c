@@ -152,6 +152,12 @@ static void rotate_log(const char *path)
     }
 }
 
+const char *launch_accelerator(const struct agent *agent, const struct vm *vm)
+{
+    return vm->has_runtime ? vm->runtime.accelerator
+                           : qemu_accelerator_name(choose_accelerator(agent, vm));
+}
+
 static int start_qemu(const struct agent *agent, struct vm *vm, const struct files *files,
                       bool incoming, struct error *err)
 {

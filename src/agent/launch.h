@@ -13,6 +13,9 @@
 /* The user that a mover of this VM runs as. */
 uid_t launch_mover_uid(const struct agent *agent, const struct vm *vm);
 
+/* What this VM runs with, or would if it were started here: "kvm" or "tcg". */
+const char *launch_accelerator(const struct agent *agent, const struct vm *vm);
+
 /* Starts QEMU for a claimed VM: running, or waiting for a migration's stream (its taps without
  * carrier). Fills vm->runtime. On failure nothing is left. */
 int launch_start(struct agent *agent, struct vm *vm, bool incoming, struct error *err);

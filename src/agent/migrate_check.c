@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "agent/checks.h"
+#include "agent/host_facts.h"
+#include "agent/launch.h"
 #include "agent/peer.h"
 #include "base/buffer.h"
 #include "base/clock.h"
@@ -39,27 +41,21 @@ const struct config_peer *migrate_peer(const struct agent *agent, const char *to
 
 json_t *migrate_request(const struct agent *agent, const struct vm *vm)
 {
-    return json_pack("{s:o, s:s, s:s, s:{s:s, s:O}}", "vm", vm_config_to_json(&vm->config),
-                     "datastore_uuid", vm->datastore.uuid, "accelerator", vm->runtime.accelerator,
-                     "source", "name", agent->config->host, "capabilities", agent->capabilities);
-}
-
-/* The VM's state as an operator sees it: a claim by this very move still counts as running. */
-static const char *state_before_claim(const struct vm *vm)
-{
-    return vm_state_name(vm->state == VM_STATE_MIGRATING ? VM_STATE_RUNNING : vm->state);
+    return json_pack("{s:o, s:s, s:s, s:s, s:o}", "vm", vm_config_to_json(&vm->config),
+                     "datastore_uuid", vm->datastore.uuid, "datastore_name", vm->datastore.name,
+                     "accelerator", launch_accelerator(agent, vm), "source",
+                     host_facts_of_source(agent));
 }
 
 static json_t *check_here(const struct agent *agent, const struct vm *vm,
                           const struct config_peer *peer, const struct migrate_options *options)
 {
-    CLEANUP_JSON json_t *source =
-        json_pack("{s:s, s:O}", "name", agent->config->host, "capabilities", agent->capabilities);
+    CLEANUP_JSON json_t *source = host_facts_of_source(agent);
     CLEANUP_JSON json_t *destination = json_pack("{s:s}", "name", peer->name);
     struct checks_move move = {
         .config = &vm->config,
-        .vm_state = state_before_claim(vm),
-        .accelerator = vm->runtime.accelerator,
+        .vm_state = vm_state_name(vm->state),
+        .accelerator = launch_accelerator(agent, vm),
         .datastore_name = vm->datastore.name,
         .datastore_uuid = vm->datastore.uuid,
         .blackout_ms = options->blackout_target_ns / NANOSECONDS_PER_MILLISECOND,

@@ -37,6 +37,7 @@ struct incoming {
 struct offer {
     struct vm_config config;
     const char *datastore_uuid;
+    const char *datastore_name; /* at the source; NULL: not told */
     const char *accelerator;
     const char *source_host;
     const json_t *source;
@@ -60,6 +61,7 @@ static int read_offer(const json_t *body, struct offer *offer, struct error *err
     }
     if (result == 0) {
         offer->source = source;
+        offer->datastore_name = json_string_value(json_object_get(body, "datastore_name"));
     }
     return result;
 }
@@ -89,6 +91,7 @@ static int check_offer(struct agent *agent, const struct offer *offer, json_t **
     struct checks_move move = {
         .config = &offer->config,
         .accelerator = offer->accelerator,
+        .datastore_name = offer->datastore_name,
         .datastore_uuid = offer->datastore_uuid,
         .source = offer->source,
         .destination = facts,

@@ -350,7 +350,9 @@ static int follow(struct source_move *move, struct error *err)
 static int check(struct source_move *move, const struct config_peer *peer, struct error *err)
 {
     CLEANUP_JSON json_t *checks = NULL;
-    int result = migrate_checks(move->agent, &move->vm, peer, &move->options, &checks, err);
+    struct vm before = move->vm;
+    before.state = VM_STATE_RUNNING; /* that it is migrating now is this very move's doing */
+    int result = migrate_checks(move->agent, &before, peer, &move->options, &checks, err);
     if (result == 0) {
         result = migrate_refuse(&move->vm, move->to, checks, err);
     }

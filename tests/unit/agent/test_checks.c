@@ -53,8 +53,8 @@ static int set_up(void **state)
     };
     fixture->source = facts_of("h1");
     fixture->destination = facts_of("h2");
-    fixture->vms =
-        json_pack("[{s:s,s:s,s:s}]", "name", "web1", "uuid", UUID_WEB1, "state", "elsewhere");
+    fixture->vms = json_pack("[{s:s,s:s,s:s,s:s}]", "name", "web1", "uuid", UUID_WEB1, "state",
+                             "elsewhere", "datastore", "shared");
     fixture->move = (struct checks_move){
         .config = &fixture->config,
         .vm_state = "running",
@@ -296,6 +296,7 @@ static void the_datastore_is_known_by_its_uuid(void **state)
 {
     struct fixture *fixture = *state;
     json_t *datastore = json_array_get(json_object_get(fixture->destination, "datastores"), 0);
+    json_array_clear(fixture->vms);
     json_object_set_new(datastore, "name", json_string("mounted-elsewhere"));
     CLEANUP_JSON json_t *renamed = all_checks(fixture);
     assert_string_equal(checks_verdict(renamed), "ok");
@@ -330,6 +331,19 @@ static void another_vlan_warns(void **state)
     json_t *group = json_array_get(json_object_get(fixture->destination, "port_groups"), 0);
     json_object_set_new(group, "vlan", json_integer(11));
     assert_only(fixture, "warn", "network", "VLAN 10 here and VLAN 11 on h2");
+}
+
+static void a_vm_that_nobody_runs_is_the_same_only_on_the_same_datastore(void **state)
+{
+    struct fixture *fixture = *state;
+    json_t *vm = json_array_get(fixture->vms, 0);
+    json_object_set_new(vm, "state", json_string("stopped"));
+    CLEANUP_JSON json_t *checks = all_checks(fixture);
+    assert_string_equal(checks_verdict(checks), "ok");
+    json_object_set_new(vm, "datastore", json_string("local"));
+    assert_only(fixture, "block", "name", "which is stopped");
+    json_object_set_new(vm, "state", json_string("elsewhere"));
+    assert_only(fixture, "block", "name", "which is elsewhere");
 }
 
 static void names_are_free_there(void **state)
@@ -452,6 +466,7 @@ int main(void)
         check_test(the_datastore_is_known_by_its_uuid),
         check_test(each_missing_port_group_is_named_once),
         check_test(another_vlan_warns),
+        check_test(a_vm_that_nobody_runs_is_the_same_only_on_the_same_datastore),
         check_test(names_are_free_there),
         check_test(all_reasons_come_at_once),
         check_test(a_reason_survives_an_endless_name),
