@@ -14,13 +14,14 @@
 #include "mover/setup_document.h"
 
 #define DOCUMENT_MOST ((size_t)64 << 10)
+#define TOKEN_DIGITS ((size_t)2 * ENGINE_TOKEN_SIZE)
 #define WHAT "the mover's setup"
 
 /* ---- out, in the agent ---- */
 
 static json_t *encode_token(const uint8_t token[ENGINE_TOKEN_SIZE])
 {
-    char text[2 * ENGINE_TOKEN_SIZE + 1];
+    char text[TOKEN_DIGITS + 1];
     for (size_t i = 0; i < ENGINE_TOKEN_SIZE; i++) {
         snprintf(text + 2 * i, 3, "%02x", token[i]);
     }
@@ -110,14 +111,14 @@ static int get_text(const json_t *object, const char *key, char *text, size_t si
 
 static int decode_token(const json_t *object, uint8_t token[ENGINE_TOKEN_SIZE], struct error *err)
 {
-    char text[2 * ENGINE_TOKEN_SIZE + 1];
+    char text[TOKEN_DIGITS + 1];
     int result = get_text(object, "token", text, sizeof(text), err);
     if (result < 0) {
         return result;
     }
-    if (strspn(text, "0123456789abcdef") != 2 * ENGINE_TOKEN_SIZE) {
-        return error_set(err, EINVAL, WHAT ": \"token\" must be %d lower-case hexadecimal digits",
-                         2 * ENGINE_TOKEN_SIZE);
+    if (strspn(text, "0123456789abcdef") != TOKEN_DIGITS) {
+        return error_set(err, EINVAL, WHAT ": \"token\" must be %zu lower-case hexadecimal digits",
+                         TOKEN_DIGITS);
     }
     for (size_t i = 0; i < ENGINE_TOKEN_SIZE; i++) {
         unsigned byte;
