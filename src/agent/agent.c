@@ -1,11 +1,13 @@
 /* What the parts of the agent share: see agent.h. */
 #include "agent/agent.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "agent/record.h"
 #include "base/cleanup.h"
@@ -31,6 +33,24 @@ static int host_memory(uint64_t *ret_total, uint64_t *ret_available, struct erro
     }
     *ret_total = total * 1024;
     *ret_available = available * 1024;
+    return 0;
+}
+
+/* Guests' memory is on a tmpfs, which the operator may have made smaller than the host's memory. */
+static int limit_by_tmpfs(const struct agent *agent, uint64_t *total, uint64_t *available,
+                          struct error *err)
+{
+    struct statvfs status;
+    CLEANUP_FREE char *path = record_ram_path(agent->config, "");
+    if (!path || statvfs(path, &status) < 0) {
+        return error_set_errno(err, path ? errno : ENOMEM,
+                               "cannot tell how much memory host %s has for guests",
+                               agent->config->host);
+    }
+    uint64_t size = (uint64_t)status.f_blocks * status.f_frsize;
+    uint64_t free_bytes = (uint64_t)status.f_bavail * status.f_frsize;
+    *total = size < *total ? size : *total;
+    *available = free_bytes < *available ? free_bytes : *available;
     return 0;
 }
 
@@ -62,6 +82,9 @@ int agent_memory(struct agent *agent, uint64_t *ret_total, uint64_t *ret_availab
     CLEANUP_FREE struct vm *vms = NULL;
     size_t count = 0;
     int result = host_memory(&total, &available, err);
+    if (result == 0) {
+        result = limit_by_tmpfs(agent, &total, &available, err);
+    }
     if (result == 0) {
         result = inventory_all(agent->inventory, &vms, &count, err);
     }

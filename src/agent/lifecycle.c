@@ -298,7 +298,8 @@ int lifecycle_remove(struct agent *agent, const char *name, struct error *err)
     if (result < 0) {
         return result;
     }
-    if (vm.state != VM_STATE_STOPPED) {
+    /* One that is elsewhere is refused below, naming its owner. */
+    if (vm.state != VM_STATE_STOPPED && vm.state != VM_STATE_ELSEWHERE) {
         error_set(err, EBUSY, "VM %s is %s; only a stopped VM is removed", vm.config.name,
                   vm_state_name(vm.state));
         return error_remedy(err, "stop it first");

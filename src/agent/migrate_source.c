@@ -241,13 +241,13 @@ static void end_dead(struct source_move *move)
 }
 
 /* What the user reads: which VM, where to, why, and what has become of the VM. */
-static void explain(const struct source_move *move, bool runs, struct error *err)
+static void explain(const struct source_move *move, struct error *err)
 {
     const char *name = move->vm.config.name;
     const char *self = move->agent->config->host;
     error_wrap(err, "the move of VM %s to host %s %s", name, move->to,
                err->code == ECANCELED ? "was cancelled" : "failed");
-    if (!runs) {
+    if (!process_is_alive(&move->vm.runtime.process)) {
         error_remedy(err, "its QEMU on host %s has ended, so it is stopped: drover vm start %s",
                      self, name);
     } else if (!err->remedy[0]) {
@@ -266,9 +266,8 @@ static int end_stayed(struct source_move *move, const json_t *statistics, struct
     if (statistics) {
         set_report(move, "stayed", statistics, NULL);
     }
-    bool runs = process_is_alive(&vm->runtime.process);
-    explain(move, runs, err);
-    if (!runs) {
+    explain(move, err);
+    if (!process_is_alive(&vm->runtime.process)) {
         end_dead(move);
         return error_wrap(err, "VM %s ended during its move to host %s", vm->config.name, move->to);
     }
@@ -362,11 +361,33 @@ static int check(struct source_move *move, const struct config_peer *peer, struc
     return result;
 }
 
-/* Nothing was made yet. */
+/* Nothing was made here yet. */
 static int give_up(struct source_move *move, const struct error *err)
 {
     lifecycle_release_running(move->agent, &move->vm);
     return -err->code;
+}
+
+/* Written down before the destination is asked: an agent that dies over it leaves word to the next
+ * one that something may be there. */
+static int record_and_reserve(struct source_move *move, const struct config_peer *peer,
+                              struct mover_setup *setup, struct error *err)
+{
+    const struct agent_config *config = move->agent->config;
+    struct error after = ERROR_NONE;
+    int result = record_save_move(config, move->vm.config.uuid, &move->record, err);
+    if (result < 0) {
+        return result;
+    }
+    result = reserve(move, peer, setup, err);
+    if (result < 0) {
+        discard(move); /* an answer that was too late */
+        explain(move, err);
+        if (record_remove_move(config, move->vm.config.uuid, &after) < 0) {
+            log_error("VM %s: %s", move->vm.config.name, after.message);
+        }
+    }
+    return result;
 }
 
 static int migrate_task(struct task *task, void *context, struct error *err)
@@ -380,8 +401,7 @@ static int migrate_task(struct task *task, void *context, struct error *err)
         return give_up(move, err);
     }
     task_set_phase(task, "reserve");
-    if (reserve(move, peer, &setup, err) < 0) {
-        discard(move); /* an answer that was too late */
+    if (record_and_reserve(move, peer, &setup, err) < 0) {
         return give_up(move, err);
     }
     task_set_phase(task, "connect");

@@ -168,8 +168,13 @@ static enum move_end converse(struct conversation *conversation, json_t **ret_st
             }
         }
     }
-    error_set(err, EIO, "the mover of VM %s (process %d) died", conversation->vm->config.name,
-              (int)move->mover.pid);
+    if (move->mover.pid == 0) {
+        error_set(err, EIO, "the agent of host %s died before it had started the mover",
+                  conversation->agent->config->host);
+    } else {
+        error_set(err, EIO, "the mover of VM %s (process %d) died", conversation->vm->config.name,
+                  (int)move->mover.pid);
+    }
     return MOVE_END_GONE;
 }
 

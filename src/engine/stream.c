@@ -1,6 +1,7 @@
 /* Frames over a channel: see stream.h. */
 #include "engine/stream.h"
 
+#include <errno.h>
 #include <string.h>
 
 static uint64_t pieces_length(const struct iovec *pieces, int count)
@@ -18,6 +19,7 @@ int stream_send_pieces(struct stream *stream, const struct iovec *pieces, int co
     const struct engine_channel *channel = stream->channel;
     int result = channel->operations->send(channel->channel, pieces, count, more, err);
     if (result < 0) {
+        stream->cut_off = true;
         return result;
     }
     stream->bytes_sent += pieces_length(pieces, count);
@@ -30,6 +32,7 @@ int stream_send_file(struct stream *stream, int fd, uint64_t offset, uint64_t le
     const struct engine_channel *channel = stream->channel;
     int result = channel->operations->send_file(channel->channel, fd, offset, length, more, err);
     if (result < 0) {
+        stream->cut_off = true;
         return result;
     }
     stream->bytes_sent += length;
@@ -114,6 +117,9 @@ static int code_of(unsigned reason)
 int stream_send_abort(struct stream *stream, const struct error *reason, struct error *err)
 {
     uint8_t body[WIRE_ABORT_SIZE + WIRE_REASON_MOST];
+    if (stream->cut_off) {
+        return error_set(err, EPIPE, "the connection to the %s is of no more use", stream->peer);
+    }
     size_t length = strnlen(reason->message, WIRE_REASON_MOST);
     wire_abort_encode(&(struct wire_abort){.reason = reason_of(reason->code)}, body);
     memcpy(body + WIRE_ABORT_SIZE, reason->message, length);

@@ -13,6 +13,7 @@
 struct stream {
     const struct engine_channel *channel;
     const char *peer;    /* "source" or "destination", for errors */
+    bool cut_off;        /* a frame was sent in part only: nothing may follow it */
     uint64_t bytes_sent; /* on the wire, headers included */
     uint64_t bytes_received;
 };
@@ -38,7 +39,8 @@ int stream_receive(struct stream *stream, void *bytes, size_t length, struct err
 int stream_receive_pieces(struct stream *stream, const struct iovec *pieces, int count,
                           struct error *err);
 
-/* Tells the other side that we give up, and why, in the words of `reason`. */
+/* Tells the other side that we give up, and why, in the words of `reason`. After a send that failed
+ * it says nothing, at once: the end of the connection is word enough. */
 int stream_send_abort(struct stream *stream, const struct error *reason, struct error *err);
 
 /* Receives the body of an ABORT and makes it the error. Always negative. */

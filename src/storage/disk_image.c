@@ -169,6 +169,11 @@ static int examine_import(struct disk_import *import, struct error *err)
     const char *const arguments[] = {"qemu-img", "info", "--output=json", SOURCE_PATH, NULL};
     CLEANUP_JSON json_t *info = NULL;
     int result = query_qemu_img(arguments, import->fd, "cannot examine the image", &info, err);
+    if (result == -EIO) { /* its contents are what qemu-img does not like */
+        err->code = EINVAL;
+        error_remedy(err, "give an image that qemu-img can read");
+        result = -EINVAL;
+    }
     return result < 0 ? error_wrap(err, "%s", import->path) : check_info(import, info, err);
 }
 
