@@ -240,18 +240,23 @@ static void end_dead(struct source_move *move)
                       result < 0 && vm->has_runtime ? VM_STATE_FAILED : VM_STATE_STOPPED);
 }
 
-/* What the user reads: which VM, where to, why, and what has become of the VM. */
+/* What the user reads: what has become of the VM, why, and what to do. */
 static void explain(const struct source_move *move, struct error *err)
 {
     const char *name = move->vm.config.name;
     const char *self = move->agent->config->host;
-    error_wrap(err, "the move of VM %s to host %s %s", name, move->to,
-               err->code == ECANCELED ? "was cancelled" : "failed");
     if (!process_is_alive(&move->vm.runtime.process)) {
-        error_remedy(err, "its QEMU on host %s has ended, so it is stopped: drover vm start %s",
+        error_wrap(err, "VM %s ended during its move to host %s", name, move->to);
+        error_remedy(err, "its QEMU log on host %s may say why; start it again: drover vm start %s",
                      self, name);
-    } else if (!err->remedy[0]) {
-        error_remedy(err, "it goes on running on host %s", self);
+        return;
+    }
+    if (err->code != ECANCELED) {
+        error_wrap(err, "the move to host %s failed", move->to);
+    }
+    error_wrap(err, "VM %s stays on host %s", name, self);
+    if (!err->remedy[0]) {
+        error_remedy(err, "it runs as before; move it again when that is put right");
     }
 }
 
@@ -269,13 +274,13 @@ static int end_stayed(struct source_move *move, const json_t *statistics, struct
     explain(move, err);
     if (!process_is_alive(&vm->runtime.process)) {
         end_dead(move);
-        return error_wrap(err, "VM %s ended during its move to host %s", vm->config.name, move->to);
+        return -err->code;
     }
     if (record_save(move->agent->config, vm, &after) < 0) {
         log_error("VM %s: %s", vm->config.name, after.message);
     }
     lifecycle_release_running(move->agent, vm);
-    return error_wrap(err, "VM %s stays on host %s", vm->config.name, move->agent->config->host);
+    return -err->code;
 }
 
 /* A mover that died may have left the guest stopped: takes it back. */

@@ -10,6 +10,9 @@
 #include "base/log.h"
 #include "vmm/qemu/migration.h"
 
+#define LOAD_LIMIT_NS (30 * NANOSECONDS_PER_SECOND)
+#define SLICE_NS (50 * NANOSECONDS_PER_MILLISECOND) /* of waiting: how soon a cancel is seen */
+
 /* QEMU's monitor hangs up when it ends, however it does. */
 static int check(void *guest, struct error *err)
 {
@@ -29,7 +32,17 @@ static int finish_load(void *guest, struct error *err)
     struct destination_guest *destination = guest;
     destination->marks.state_ns = clock_monotonic_ns();
     close_fd(&destination->pipe.writer);
-    int result = qemu_incoming_await(&destination->qmp, err);
+    uint64_t deadline = destination->marks.state_ns + LOAD_LIMIT_NS;
+    int result = 0;
+    while (result == 0) {
+        if (atomic_load(destination->cancelled)) {
+            return error_set(err, ECANCELED, "the move was cancelled");
+        }
+        if (clock_monotonic_ns() > deadline) {
+            return error_set(err, ETIMEDOUT, "QEMU takes too long to load the device state");
+        }
+        result = qemu_incoming_await(&destination->qmp, SLICE_NS, err);
+    }
     destination->marks.loaded_ns = clock_monotonic_ns();
     return result < 0 ? result : qemu_run_prepare(&destination->qmp, err);
 }
@@ -84,13 +97,14 @@ static int prepare(struct destination_guest *destination, const struct mover_set
 }
 
 int destination_guest_init(struct destination_guest *destination, const struct mover_setup *setup,
-                           struct error *err)
+                           const atomic_bool *cancelled, struct error *err)
 {
     static const struct engine_destination_guest_operations operations = {
         .check = check, .load_state = load_state, .finish_load = finish_load, .run = run};
     *destination = (struct destination_guest){.qmp = {.fd = -1},
                                               .pipe = STATE_PIPE_CLOSED,
                                               .taps = {setup->nics, setup->nic_count},
+                                              .cancelled = cancelled,
                                               .guest = {.operations = &operations,
                                                         .guest = destination,
                                                         .memory_size = setup->memory_size,

@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "engine/guest.h"
 #include "mover/state_pipe.h"
 #include "mover/taps.h"
@@ -21,6 +23,7 @@ struct destination_guest {
     struct qmp qmp;
     struct state_pipe pipe;
     struct taps taps;
+    const atomic_bool *cancelled; /* ends the wait for QEMU */
     struct destination_guest_marks marks;
     uint8_t *memory;                       /* mapping of the RAM file; owned */
     struct engine_destination_guest guest; /* what the engine is given */
@@ -29,7 +32,7 @@ struct destination_guest {
 /* Has the shadow VM wait for its device state. The setup's QMP descriptor is taken over, the others
  * are borrowed. On failure nothing is left to release. */
 int destination_guest_init(struct destination_guest *destination, const struct mover_setup *setup,
-                           struct error *err);
+                           const atomic_bool *cancelled, struct error *err);
 void destination_guest_done(struct destination_guest *destination);
 
 /* Logs where this side's part of the blackout went. */

@@ -124,7 +124,7 @@ enum engine_outcome destination_session_run(const struct mover_setup *setup,
     struct destination_session session = {.server = server};
     struct engine_destination_statistics statistics = {0};
     enum engine_outcome outcome = ENGINE_OUTCOME_STAYED;
-    if (destination_guest_init(&session.guest, setup, err) == 0) {
+    if (destination_guest_init(&session.guest, setup, &server->cancelled, err) == 0) {
         outcome = receive_move(&session, setup, &statistics, err);
         destination_guest_log_marks(&session.guest);
         destination_guest_done(&session.guest);

@@ -1,4 +1,6 @@
 /* The side that sends: see session.h. */
+#include <errno.h>
+
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/socket.h"
@@ -8,6 +10,7 @@
 #include "mover/source_guest.h"
 
 #define CONNECT_TIMEOUT_NS (10 * NANOSECONDS_PER_SECOND)
+#define CONNECT_ATTEMPT_NS (2 * NANOSECONDS_PER_SECOND)
 
 struct source_session {
     struct control_server *server;
@@ -28,13 +31,28 @@ static enum engine_verdict commit(void *ownership)
     return control_server_ask(session->server, CONTROL_QUESTION_COMMIT);
 }
 
+/* In attempts, so that a cancel is seen in between. */
+static int connect_patiently(struct source_session *session, const struct mover_setup *setup,
+                             struct error *err)
+{
+    uint64_t deadline = clock_monotonic_ns() + CONNECT_TIMEOUT_NS;
+    int fd;
+    do {
+        if (session_cancelled(session->server)) {
+            return error_set(err, ECANCELED, "the move was cancelled");
+        }
+        fd = socket_connect_tcp(setup->connect_address, setup->connect_port, CONNECT_ATTEMPT_NS,
+                                err);
+    } while (fd == -ETIMEDOUT && clock_monotonic_ns() < deadline);
+    return fd;
+}
+
 static int connect_channel(struct source_session *session, const struct mover_setup *setup,
                            struct error *err)
 {
-    int fd =
-        socket_connect_tcp(setup->connect_address, setup->connect_port, CONNECT_TIMEOUT_NS, err);
+    int fd = connect_patiently(session, setup, err);
     if (fd < 0) {
-        return error_wrap(err, "cannot reach the destination");
+        return fd == -ECANCELED ? fd : error_wrap(err, "cannot reach the destination");
     }
     socket_channel_init(&session->channel, fd, &session->server->cancelled);
     return 0;

@@ -246,22 +246,21 @@ int qemu_migration_failure(struct qmp *qmp, const char *what, struct error *err)
     return error_set(err, EIO, "%s: %s", what, reason ? reason : "QEMU's log says why");
 }
 
-/* Waits until QEMU has that news; `what` it cannot do otherwise. */
+/* Waits until QEMU has that news: 1, or 0 after timeout_ns; `what` it cannot do otherwise. */
 static int await_news(struct qmp *qmp, enum qemu_migration_news wanted, const char *what,
-                      struct error *err)
+                      uint64_t timeout_ns, struct error *err)
 {
-    uint64_t deadline = clock_monotonic_ns() + NEWS_TIMEOUT_NS;
+    uint64_t deadline = clock_monotonic_ns() + timeout_ns;
     for (;;) {
         CLEANUP_JSON json_t *event = NULL;
         uint64_t now = clock_monotonic_ns();
         int result = qmp_next_event(qmp, deadline > now ? deadline - now : 0, &event, err);
         if (result <= 0) {
-            return result < 0 ? error_wrap(err, "QEMU cannot %s", what)
-                              : error_set(err, ETIMEDOUT, "QEMU takes too long to %s", what);
+            return result < 0 ? error_wrap(err, "QEMU cannot %s", what) : 0;
         }
         enum qemu_migration_news news = qemu_migration_news(event);
         if (news == wanted) {
-            return 0;
+            return 1;
         }
         if (json_object_get(event, "error")) {
             return qmp_reply_error(event, what, err);
@@ -274,9 +273,9 @@ static int await_news(struct qmp *qmp, enum qemu_migration_news wanted, const ch
     }
 }
 
-int qemu_incoming_await(struct qmp *qmp, struct error *err)
+int qemu_incoming_await(struct qmp *qmp, uint64_t timeout_ns, struct error *err)
 {
-    return await_news(qmp, QEMU_NEWS_COMPLETED, "load the device state", err);
+    return await_news(qmp, QEMU_NEWS_COMPLETED, "load the device state", timeout_ns, err);
 }
 
 int qemu_run_prepare(struct qmp *qmp, struct error *err)
@@ -291,7 +290,11 @@ int qemu_run_begin(struct qmp *qmp, struct error *err)
 
 int qemu_run_await(struct qmp *qmp, struct error *err)
 {
-    return await_news(qmp, QEMU_NEWS_RESUMED, "run the guest", err);
+    int result = await_news(qmp, QEMU_NEWS_RESUMED, "run the guest", NEWS_TIMEOUT_NS, err);
+    if (result == 0) {
+        return error_set(err, ETIMEDOUT, "QEMU takes too long to run the guest");
+    }
+    return result < 0 ? result : 0;
 }
 
 int qemu_run(struct qmp *qmp, struct error *err)

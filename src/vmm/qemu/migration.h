@@ -39,8 +39,9 @@ int qemu_outgoing_undo(struct qmp *qmp, struct error *err);
 /* Makes a QEMU started with -incoming defer read its device state from `reader` (borrowed). */
 int qemu_incoming_begin(struct qmp *qmp, int reader, struct error *err);
 
-/* Waits until the whole stream is loaded: the guest is paused, ready to run. */
-int qemu_incoming_await(struct qmp *qmp, struct error *err);
+/* Waits at most timeout_ns until the whole stream is loaded: 1, the guest is paused and ready to
+ * run; 0, not yet. */
+int qemu_incoming_await(struct qmp *qmp, uint64_t timeout_ns, struct error *err);
 
 /* Runs the vCPUs; at a destination it takes the disks first. In two halves, for who has something
  * to do meanwhile: qemu_run_await() returns with QEMU's word that they run, which comes before the

@@ -212,11 +212,11 @@ static void images_that_name_other_files_are_refused(void **state)
     run("qemu-img create -q -f qcow2 -o data_file=%s/data %s/image 1M", *state);
     assert_create_fails(&datastore, &config, &sources, EINVAL, "another file");
     run("rm %s/image; qemu-img create -q -f vmdk -o subformat=monolithicFlat %s/image 1M", *state);
-    assert_create_fails(&datastore, &config, &sources, EIO, "image");
+    assert_create_fails(&datastore, &config, &sources, EINVAL, "image");
     run("head -c 65536 /dev/urandom > %s/image; printf 'QFI\\373\\0\\0\\0\\3' |"
         " dd of=%s/image conv=notrunc status=none",
         *state);
-    assert_create_fails(&datastore, &config, &sources, EIO, "image");
+    assert_create_fails(&datastore, &config, &sources, EINVAL, "image");
 }
 
 static void a_full_datastore_is_told_before_anything_is_made(void **state)
