@@ -11,7 +11,7 @@
 #include "base/file.h"
 #include "base/json.h"
 
-#define CONFIG_BYTES_MOST (1024 * 1024)
+#define CONFIG_BYTES_MOST ((size_t)1 << 20)
 #define TOKEN_LEAST 16
 #define UID_BASE_LEAST 65536
 #define UID_BASE_MOST 4000000000LL

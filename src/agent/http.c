@@ -283,7 +283,7 @@ static int read_body_length(struct lws *wsi, size_t *ret_length, struct error *e
         return error_set(err, EINVAL, "Content-Length is not a number");
     }
     if (length > REQUEST_BODY_MOST) {
-        return error_set(err, EMSGSIZE, "the request is larger than %d bytes", REQUEST_BODY_MOST);
+        return error_set(err, EMSGSIZE, "the request is larger than %zu bytes", REQUEST_BODY_MOST);
     }
     *ret_length = (size_t)length;
     return 0;
@@ -338,7 +338,7 @@ static int on_body(struct exchange *exchange, const void *bytes, size_t length)
     }
     if (exchange->input.length + length > REQUEST_BODY_MOST) {
         struct error err = ERROR_NONE;
-        error_set(&err, EMSGSIZE, "the request is larger than %d bytes", REQUEST_BODY_MOST);
+        error_set(&err, EMSGSIZE, "the request is larger than %zu bytes", REQUEST_BODY_MOST);
         return refuse(exchange, &err);
     }
     return buffer_append(&exchange->input, bytes, length);
@@ -383,12 +383,10 @@ static int open_console(struct http_server *server, struct lws *wsi, char uuid[U
 static int refuse_handshake(struct lws *wsi, const struct error *err)
 {
     CLEANUP_JSON json_t *body = json_from_error(err);
-    CLEANUP_FREE char *text = json_dumps(body, JSON_COMPACT);
     unsigned char room[LWS_PRE + 2048];
-    size_t length = text ? strlen(text) : 0;
+    size_t length = json_dumpb(body, (char *)room + LWS_PRE, sizeof(room) - LWS_PRE, JSON_COMPACT);
     if (length <= sizeof(room) - LWS_PRE &&
         write_headers(wsi, request_error_status(err->code), length) >= 0) {
-        memcpy(room + LWS_PRE, text, length);
         lws_write(wsi, room + LWS_PRE, length, LWS_WRITE_HTTP_FINAL);
     }
     return -1;

@@ -21,6 +21,7 @@
 #include "mover/setup.h"
 #include "vmm/qemu/migration.h"
 
+#define TOKEN_DIGITS ((size_t)2 * ENGINE_TOKEN_SIZE)
 #define SILENCE_LIMIT_NS (15 * NANOSECONDS_PER_SECOND)
 #define CANCEL_TIMEOUT_NS (55 * NANOSECONDS_PER_SECOND)
 
@@ -268,10 +269,9 @@ static int read_token(const json_t *body, uint8_t token[ENGINE_TOKEN_SIZE], stru
     if (result < 0) {
         return result;
     }
-    if (strlen(text) != 2 * ENGINE_TOKEN_SIZE ||
-        strspn(text, "0123456789abcdef") != 2 * ENGINE_TOKEN_SIZE) {
-        return error_set(err, EINVAL, "the offer's token must be %d hexadecimal digits",
-                         2 * ENGINE_TOKEN_SIZE);
+    if (strlen(text) != TOKEN_DIGITS || strspn(text, "0123456789abcdef") != TOKEN_DIGITS) {
+        return error_set(err, EINVAL, "the offer's token must be %zu hexadecimal digits",
+                         TOKEN_DIGITS);
     }
     for (size_t i = 0; i < ENGINE_TOKEN_SIZE; i++) {
         sscanf(text + 2 * i, "%2hhx", &token[i]);

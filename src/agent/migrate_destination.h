@@ -18,7 +18,7 @@ int incoming_check(struct agent *agent, const json_t *body, json_t **ret_verdict
 int incoming_begin(struct agent *agent, const json_t *body, json_t **ret_place, struct error *err);
 
 /* Follows a move that an earlier agent began; puts the VM, incoming, into the inventory. */
-int incoming_resume(struct agent *agent, const struct vm *vm, const struct move_record *move,
+int incoming_resume(struct agent *agent, const struct vm *vm, const struct move_record *record,
                     struct error *err);
 
 /* DELETE /v1/incoming/MOVE: gives it up and waits until nothing is left. -EBUSY when the VM runs

@@ -10,12 +10,18 @@ static json_t *integer(const json_t *object, const char *key)
     return json_integer(json_integer_value(json_object_get(object, key)));
 }
 
-/* Milliseconds, to the microsecond; null where the mover cannot tell. */
+/* To the microsecond. */
+static json_t *to_milliseconds(json_int_t nanoseconds)
+{
+    json_int_t microseconds = nanoseconds / 1000;
+    return json_real((double)microseconds / 1000);
+}
+
+/* Null where the mover cannot tell. */
 static json_t *milliseconds(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);
-    return json_is_integer(value) ? json_real((double)(json_integer_value(value) / 1000) / 1000)
-                                  : json_null();
+    return json_is_integer(value) ? to_milliseconds(json_integer_value(value)) : json_null();
 }
 
 static json_t *pages(const json_t *object, const char *key)
@@ -73,7 +79,7 @@ static json_t *guest_stopped(const struct migrate_report *report)
     json_int_t stopped_ns = json_integer_value(stopped);
     json_int_t resumed_ns = json_integer_value(resumed);
     bool known = stopped_ns > 0 && resumed_ns >= stopped_ns;
-    return known ? json_real((double)((resumed_ns - stopped_ns) / 1000) / 1000) : json_null();
+    return known ? to_milliseconds(resumed_ns - stopped_ns) : json_null();
 }
 
 json_t *migrate_report_to_json(const struct migrate_report *report)

@@ -26,7 +26,7 @@ int migrate_start(struct agent *agent, const char *name, const struct migrate_op
                   char ret_task[UUID_TEXT_SIZE], struct error *err);
 
 /* Follows a move that an earlier agent started; puts the VM, migrating, into the inventory. */
-int migrate_resume(struct agent *agent, const struct vm *vm, const struct move_record *move,
+int migrate_resume(struct agent *agent, const struct vm *vm, const struct move_record *record,
                    struct error *err);
 
 /* The checks only: *ret_verdict is {"verdict", "checks"}. Changes nothing anywhere. */

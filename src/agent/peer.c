@@ -12,7 +12,7 @@
 #include "base/json.h"
 
 #define CONNECT_TIMEOUT_MS 5000
-#define ANSWER_BYTES_MOST (4 * 1024 * 1024)
+#define ANSWER_BYTES_MOST ((size_t)4 << 20)
 
 int peer_start(struct error *err)
 {

@@ -15,7 +15,7 @@
 #include "base/log.h"
 
 #define RECORD_VERSION 1
-#define RECORD_BYTES_MOST (256 * 1024)
+#define RECORD_BYTES_MOST ((size_t)256 << 10)
 #define RAM_PERCENT 95 /* of the host's memory that guests' memory may take */
 
 char *record_path(const struct agent_config *config, const char *uuid, const char *file)

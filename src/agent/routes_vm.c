@@ -18,6 +18,7 @@
 #include "storage/vm_folder.h"
 
 #define STOP_TIMEOUT_S_MOST 86400
+#define MIGRATE_TIMEOUT_S_MOST 604800 /* a week */
 #define BLACKOUT_MS_DEFAULT 50
 #define BLACKOUT_MS_MOST 60000
 
@@ -281,8 +282,8 @@ static int read_migration(const json_t *body, struct migrate_options *options, b
                                      BLACKOUT_MS_DEFAULT, &blackout_ms, err);
     }
     if (result == 0) {
-        result =
-            json_get_integer_or(body, "the request", "timeout_s", 0, 7 * 86400, 0, &timeout_s, err);
+        result = json_get_integer_or(body, "the request", "timeout_s", 0, MIGRATE_TIMEOUT_S_MOST, 0,
+                                     &timeout_s, err);
     }
     if (result == 0) {
         result = json_get_integer_or(body, "the request", "bandwidth_limit", 0, INT64_MAX, 0,

@@ -46,7 +46,7 @@ json_t *vm_to_json(const struct agent *agent, const struct vm *vm)
                      vm->config.name, "uuid", vm->config.uuid, "state", vm_state_name(vm->state),
                      "host", text_or_null(host), "owner", text_or_null(vm->owner.host), "datastore",
                      vm->datastore.name, "vcpus", (int)vm->config.vcpus, "memory_bytes",
-                     (json_int_t)(vm->config.memory_mib << 20), "task", text_or_null(vm->task),
-                     "config", vm_config_to_json(&vm->config), "runtime",
+                     (json_int_t)vm->config.memory_mib * 1024 * 1024, "task",
+                     text_or_null(vm->task), "config", vm_config_to_json(&vm->config), "runtime",
                      runtime_to_json(agent, vm), "problem", text_or_null(vm->problem));
 }
