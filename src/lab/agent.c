@@ -74,7 +74,7 @@ static int read_answer(const struct lab_node *node, int fd, json_t **ret_answer,
     }
     CLEANUP_JSON json_t *answer = json_parse(text, (size_t)length, "the init's answer", err);
     if (!answer) {
-        return -err->code;
+        return error_wrap(err, "%s", node->name);
     }
     if (json_object_get(answer, "error")) {
         return json_to_error(answer, err);

@@ -44,6 +44,9 @@ static int refuse_with_reason(int errors, const char *what, struct error *err)
     if (result < 0) {
         return result;
     }
+    if (!text.data) {
+        return error_set(err, EIO, "qemu-img could not handle %s", what);
+    }
     char *reason = (char *)text.data;
     reason[strcspn(reason, "\n")] = '\0';
     const char *prefix = "qemu-img: ";
