@@ -23,7 +23,7 @@ static json_t *encode_token(const uint8_t token[ENGINE_TOKEN_SIZE])
 {
     char text[TOKEN_DIGITS + 1];
     for (size_t i = 0; i < ENGINE_TOKEN_SIZE; i++) {
-        snprintf(text + i * 2, 3, "%02x", token[i]);
+        snprintf(text + 2 * i, 3, "%02x", token[i]);
     }
     return json_string(text);
 }
@@ -122,7 +122,7 @@ static int decode_token(const json_t *object, uint8_t token[ENGINE_TOKEN_SIZE], 
     }
     for (size_t i = 0; i < ENGINE_TOKEN_SIZE; i++) {
         unsigned byte;
-        sscanf(text + i * 2, "%2x", &byte);
+        sscanf(text + 2 * i, "%2x", &byte);
         token[i] = (uint8_t)byte;
     }
     return 0;
