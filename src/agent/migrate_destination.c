@@ -1,6 +1,7 @@
 /* A move, from the side that the VM comes to: see migrate_destination.h. */
 #include "agent/migrate_destination.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -317,8 +318,10 @@ static int find_vm(struct agent *agent, const struct offer *offer, const struct 
     struct owner owner;
     result = owner_read(&vm->datastore, vm->config.name, &owner, err);
     if (result == 0 && (owner.epoch != record->epoch || strcmp(owner.host, record->peer) != 0)) {
-        return error_set(err, EBUSY, "VM %s is not owned by host %s, as it says, but by \"%s\"",
-                         vm->config.name, record->peer, owner.host);
+        return error_set(err, EBUSY,
+                         "VM %s is not owned by host %s in epoch %" PRIu64
+                         ", as it says, but by \"%s\" in epoch %" PRIu64,
+                         vm->config.name, record->peer, record->epoch, owner.host, owner.epoch);
     }
     return result;
 }

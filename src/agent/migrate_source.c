@@ -373,6 +373,25 @@ static int give_up(struct source_move *move, const struct error *err)
     return -err->code;
 }
 
+/* From the datastore: the destination of an earlier move may have handed the VM back, in a new
+ * epoch, after this host had seen that move end. */
+static int read_epoch(struct source_move *move, struct error *err)
+{
+    struct vm *vm = &move->vm;
+    struct owner owner;
+    const char *self = move->agent->config->host;
+    int result = owner_read(&vm->datastore, vm->config.name, &owner, err);
+    if (result == 0 && strcmp(owner.host, self) != 0) {
+        result = error_set(err, EBUSY, "VM %s is owned by host %s, not by host %s", vm->config.name,
+                           owner.host, self);
+    }
+    if (result == 0) {
+        vm->owner = owner;
+        move->record.epoch = owner.epoch;
+    }
+    return result;
+}
+
 /* Written down before the destination is asked: an agent that dies over it leaves word to the next
  * one that something may be there. */
 static int record_and_reserve(struct source_move *move, const struct config_peer *peer,
@@ -380,7 +399,10 @@ static int record_and_reserve(struct source_move *move, const struct config_peer
 {
     const struct agent_config *config = move->agent->config;
     struct error after = ERROR_NONE;
-    int result = record_save_move(config, move->vm.config.uuid, &move->record, err);
+    int result = read_epoch(move, err);
+    if (result == 0) {
+        result = record_save_move(config, move->vm.config.uuid, &move->record, err);
+    }
     if (result < 0) {
         return result;
     }
