@@ -32,7 +32,7 @@ FAULTS = {"memory": ("wrong_pages", "wrong_bytes"),
           "disk": ("wrong_blocks", "wrong_bytes", "foreign_witnesses", "errors")}
 
 
-def require_guest(file="initramfs.gz"):
+def require_guest(file):
     if not os.path.exists(f"{FOLDER}/{file}"):
         pytest.skip(f"no guest in {FOLDER}: run guest/build-guest {FOLDER}")
 
@@ -50,8 +50,8 @@ class Guest:
     """One VM on the lab's shared datastore. `host` is where it was last told to be."""
 
     def __init__(self, lab, name, host, number=11, memory="384M", vcpus=2, disk="64M",
-                 writer="drover.memory=96M drover.memory-rate=8M", options=()):
-        require_guest()
+                 writer="drover.memory=96M drover.memory-rate=8M", initrd="initramfs.gz", options=()):
+        require_guest(initrd)
         self.lab = lab
         self.name = name
         self.host = host
@@ -62,7 +62,7 @@ class Guest:
             arguments += " drover.disk=/dev/vda drover.disk-size=32M drover.disk-rate=512K"
         lab.run(host, DROVER, "vm", "create", name, "--memory", memory, "--vcpus", vcpus, "--nic", "vm",
                 "--datastore", "shared", "--kernel", f"{FOLDER}/vmlinuz",
-                "--initrd", f"{FOLDER}/initramfs.gz", "--append", arguments, *options)
+                "--initrd", f"{FOLDER}/{initrd}", "--append", arguments, *options)
         self.uuid = self.seen_from(host)["uuid"]
 
     # ---- through its host's agent

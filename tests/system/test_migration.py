@@ -1,6 +1,7 @@
 """Real machines move between the lab's hosts, under load; nobody notices, and nothing is left where they were."""
 import json
 import re
+import time
 
 import pytest
 
@@ -53,7 +54,12 @@ def watch_move(lab, hosts, guest, traffic, to):
 
 
 def count_descriptors(hosts):
-    return {name: len(host.agent_descriptors()) for name, host in hosts.items()}
+    """The least of many looks: a connection that is just there for a call does not count."""
+    looks = []
+    for _ in range(20):
+        looks.append({name: len(host.agent_descriptors()) for name, host in hosts.items()})
+        time.sleep(0.05)
+    return {name: min(look[name] for look in looks) for name in hosts}
 
 
 @pytest.fixture(scope="module")
