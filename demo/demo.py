@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from stage import BUILD, Failure, Stage, leftovers
+from stage import BUILD, Failure, Stage, left_by, leftovers
 
 VM = "web1"
 ROUTE = ["h1", "h2", "h3", "h1"]
@@ -52,7 +52,7 @@ def perform(stage):
         moves = [move_and_measure(stage, traffic, uuid, *pair) for pair in zip(ROUTE, ROUTE[1:])]
         verdict = stage.ask("verify", timeout=60)
         _, total = traffic.finish()
-    return {"moves": moves, "tcp_resets": total["tcp_resets"], "wrong_tcp": total["wrong_tcp"],
+    return {"uuid": uuid, "moves": moves, "tcp_resets": total["tcp_resets"], "wrong_tcp": total["wrong_tcp"],
             "wrong_udp": total["wrong_udp"], "server_backwards": total["server_backwards"],
             "wrong_memory_bytes": verdict["memory"]["wrong_bytes"],
             "wrong_disk_bytes": verdict["disk"]["wrong_bytes"],
@@ -97,7 +97,9 @@ def main():
     with open(f"{BUILD}/demo/report.json", "w") as file:
         json.dump(result, file, indent=1)
     summarize(result)
-    found = problems(result) + [f"left behind: {what}" for what in sorted(leftovers() - before)]
+    left = (leftovers() - before) | left_by(stage.name)
+    found = problems(result) + [f"left behind: {what}" for what in sorted(left)]
+    found += [f"left behind: process {pid} runs {VM}" for pid in stage.copies(result["uuid"])]
     for problem in found:
         say(f"FAILED: {problem}")
     say(f"The lab is down again, and nothing is left of it. Figures: {BUILD}/demo/report.json"

@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 
-from stage import BUILD, DROVER, ROOT, Failure, Stage, leftovers, run
+from stage import BUILD, DROVER, ROOT, Failure, Stage, left_by, leftovers, run
 
 VM = "soak1"
 
@@ -143,7 +143,7 @@ def main():
         json.dump(result, file, indent=1)
     os.makedirs(os.path.dirname(options.output), exist_ok=True)
     write_document(result, options.output)
-    found = failures(result) + sorted(leftovers() - before)
+    found = failures(result) + sorted((leftovers() - before) | left_by(stage.name))
     for what in found:
         print(f"FAILED: {what}")
     return 1 if found else 0

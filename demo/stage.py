@@ -122,19 +122,23 @@ class Stage:
 
 
 def leftovers():
-    """What a lab could leave behind: compare before and after."""
+    """What a lab could leave behind: compare before and after. Other builds' labs are not ours to judge."""
     def processes():
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 program = os.readlink(f"/proc/{pid}/exe")
             except OSError:
                 continue
-            if program.startswith(BUILD) or "qemu" in program:
+            if program.startswith(BUILD):
                 yield f"process {pid} {program}"
 
     with open("/proc/self/mountinfo") as file:
-        mounts = {f"mount {line.split()[4]}" for line in file}
-    folders = {f"folder {folder}/{name}" for folder in ("/run/drover-lab", "/var/lib/drover-lab")
-               if os.path.isdir(folder) for name in os.listdir(folder)}
+        mounts = {f"mount {line.split()[4]}" for line in file if "/run/drover-lab/" not in line}
     links = {f"link {name}" for name in os.listdir("/sys/class/net")}
-    return set(processes()) | mounts | folders | links
+    return set(processes()) | mounts | links
+
+
+def left_by(name):
+    """Folders that a lab of this name left."""
+    return {f"folder {folder}/{name}" for folder in ("/run/drover-lab", "/var/lib/drover-lab")
+            if os.path.exists(f"{folder}/{name}")}
