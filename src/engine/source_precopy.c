@@ -3,11 +3,12 @@
  *
  * After each round the pages dirtied meanwhile are collected and the blackout is predicted: what
  * they take at the measured rate, the device state, one more collection. At or under the target,
- * pre-copy is over. Rounds get shorter as long as the link outruns the guest. When some rounds in a
- * row did not shrink, more of them are no use by themselves: then the source only watches, by
- * collecting at short intervals, until the guest writes so little that a round sent now would leave
- * little enough behind (or a while has passed: then a round is tried anyway). That goes on until
- * the time limit.
+ * pre-copy is over, unless another short round would clearly make the blackout shorter still: the
+ * target is what a user bears, not what he asks for. Rounds get shorter as long as the link outruns
+ * the guest. When some rounds in a row did not shrink, more of them are no use by themselves: then
+ * the source only watches, by collecting at short intervals, until the guest writes so little that
+ * a round sent now would leave little enough behind (or a while has passed: then a round is tried
+ * anyway). That goes on until the time limit.
  */
 #include "base/clock.h"
 #include "base/units.h"
@@ -17,6 +18,10 @@
 #define STALLED_ROUNDS 3u
 #define WATCH_INTERVAL_NS (50 * NANOSECONDS_PER_MILLISECOND)
 #define WATCH_MOST_NS (1000 * NANOSECONDS_PER_MILLISECOND)
+#define POLISH_ROUNDS_MOST 5u /* below the target: rounds that are worth their time are soon over \
+                               */
+#define POLISH_ROUND_NS (200 * NANOSECONDS_PER_MILLISECOND) /* longest of them */
+#define POLISH_GAIN_NS (NANOSECONDS_PER_MILLISECOND / 2)    /* least gain of one */
 
 /* Whether rounds still shrink. */
 struct convergence {
@@ -60,19 +65,38 @@ static int send_round(struct source *source, struct error *err)
     return result;
 }
 
-/* Whether a round sent now would leave few enough dirty pages, if the guest goes on as lately. */
+/* How long it takes to send what is pending now. */
+static uint64_t pending_ns(const struct source *source)
+{
+    return rate_duration_ns(&source->rate, page_set_count(&source->pending) * ENGINE_PAGE_SIZE);
+}
+
+/* How long it would take to send what the guest dirties in `round_ns`, if it goes on as lately. */
+static uint64_t dirtied_ns(const struct source *source, uint64_t round_ns)
+{
+    double bytes = (double)source->dirty_per_second * (double)round_ns / NANOSECONDS_PER_SECOND;
+    return rate_duration_ns(&source->rate, (uint64_t)bytes);
+}
+
+/* Whether a round sent now would leave few enough dirty pages. */
 static bool round_would_do(const struct source *source)
 {
-    uint64_t bytes = page_set_count(&source->pending) * ENGINE_PAGE_SIZE;
-    uint64_t round_ns = rate_duration_ns(&source->rate, bytes);
+    uint64_t round_ns = pending_ns(source);
     if (round_ns == UINT64_MAX) {
         return true; /* nothing was ever sent: a round will tell the rate */
     }
-    double left_bytes =
-        (double)source->dirty_per_second * (double)round_ns / NANOSECONDS_PER_SECOND;
-    uint64_t blackout_ns = rate_duration_ns(&source->rate, (uint64_t)left_bytes) +
-                           source->options->device_state_ns + source->collect_took_ns;
+    uint64_t blackout_ns =
+        dirtied_ns(source, round_ns) + source->options->device_state_ns + source->collect_took_ns;
     return blackout_ns <= source->options->blackout_target_ns;
+}
+
+/* Whether a round sent now would leave so much less for the blackout that it is worth its time. */
+static bool polish_pays(const struct source *source)
+{
+    uint64_t round_ns = pending_ns(source);
+    uint64_t left_ns = dirtied_ns(source, round_ns);
+    return round_ns <= POLISH_ROUND_NS && round_ns >= left_ns + POLISH_GAIN_NS &&
+           left_ns < round_ns / 2;
 }
 
 /* Watches until the guest is calm, or a while has passed. */
@@ -124,13 +148,24 @@ static int check_target(const struct source *source, struct error *err)
         (unsigned long long)(options->device_state_ns * 2 / NANOSECONDS_PER_MILLISECOND + 1));
 }
 
-int source_precopy(struct source *source, struct error *err)
+/* The target can be kept: shortens the blackout as long as that is quickly done. */
+static int polish(struct source *source, struct error *err)
+{
+    int result = 0;
+    for (unsigned i = 0; result == 0 && i < POLISH_ROUNDS_MOST && polish_pays(source); i++) {
+        result = send_round(source, err);
+        if (result == 0) {
+            result = source_collect(source, err);
+        }
+    }
+    return result;
+}
+
+/* Rounds until the predicted blackout is short enough. */
+static int converge(struct source *source, struct error *err)
 {
     struct convergence convergence = {.least_pages = UINT64_MAX};
-    int result = check_target(source, err);
-    if (result == 0) {
-        result = begin_tracking(source, err);
-    }
+    int result = 0;
     while (result == 0) {
         result = send_round(source, err);
         if (result == 0) {
@@ -147,5 +182,22 @@ int source_precopy(struct source *source, struct error *err)
             }
         }
     }
+    return result;
+}
+
+int source_precopy(struct source *source, struct error *err)
+{
+    int result = check_target(source, err);
+    if (result == 0) {
+        result = begin_tracking(source, err);
+    }
+    do {
+        if (result == 0) {
+            result = converge(source, err);
+        }
+        if (result == 0) {
+            result = polish(source, err);
+        }
+    } while (result == 0 && !blackout_is_short(source));
     return result;
 }
