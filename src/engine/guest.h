@@ -46,9 +46,9 @@ struct engine_source_guest_operations {
      */
     uint64_t (*stopped_ns)(void *guest);
 
-    /* Flushes and releases the disks and emits the rest of the device state, to its end. May dirty
-     * guest memory (a device may complete requests): what it wrote is collected and sent after it.
-     */
+    /* Flushes and releases the disks and emits the rest of the device state, to its end. All that
+     * stop() left in memory has been sent before. Must not dirty what the devices look at while
+     * they load; whatever it dirties is collected and sent after it. */
     int (*finish_state)(void *guest, engine_emit_function *emit, void *context, struct error *err);
 
     /* Undoes stop() and finish_state(), whichever of them were begun: disks taken back, vCPUs

@@ -2,8 +2,9 @@
  * The switchover up to the destination's READY: stop, last pages, device state. Every failure here
  * is still the source's to undo.
  *
- * Saving the state may dirty memory, so pages are collected and sent after it in any case; before
- * it too, when that is likely to be worth its time.
+ * Pages first, then the device state: the destination loads it as it comes, and devices look into
+ * guest memory while they load (a virtio queue into its rings). What saving the state dirtied all
+ * the same is collected and sent after it, while the destination is loading.
  */
 #include "base/clock.h"
 #include "engine/source_internal.h"
@@ -66,23 +67,11 @@ static int save_state(struct source *source, struct error *err)
     return result;
 }
 
-/* Pages on their way while the state is saved save time, another collection takes some: it walks
- * all of the page table, of a large guest for longer than its last pages need. */
-static bool early_pass_pays(const struct source *source)
-{
-    uint64_t bytes = page_set_count(&source->pending) * ENGINE_PAGE_SIZE;
-    return rate_duration_ns(&source->rate, bytes) > source->collect_took_ns;
-}
-
 /* The last round: what was written up to the stop, and by saving the state. */
 static int last_round(struct source *source, struct error *err)
 {
-    int result = 0;
-    bool early = early_pass_pays(source);
     source_begin_round(source);
-    if (early) {
-        result = send_last_pages(source, err);
-    }
+    int result = send_last_pages(source, err);
     if (result == 0) {
         result = save_state(source, err);
     }

@@ -14,6 +14,7 @@ void sim_machine_init(struct sim_machine *machine, struct sim_world *world, uint
                                     .source_runs = true};
     machine->memory = calloc(pages, ENGINE_PAGE_SIZE);
     machine->shadow = calloc(pages, ENGINE_PAGE_SIZE);
+    machine->stopped_memory = calloc(pages, ENGINE_PAGE_SIZE);
     page_set_init(&machine->populated, pages);
     page_set_init(&machine->dirty, pages);
     page_set_init(&machine->dropped, pages);
@@ -23,6 +24,7 @@ void sim_machine_done(struct sim_machine *machine)
 {
     free(machine->memory);
     free(machine->shadow);
+    free(machine->stopped_memory);
     page_set_done(&machine->populated);
     page_set_done(&machine->dirty);
     page_set_done(&machine->dropped);
@@ -193,6 +195,7 @@ static int stop(void *guest, engine_emit_function *emit, void *context, struct e
         return result;
     }
     machine->source_runs = false;
+    memcpy(machine->stopped_memory, machine->memory, machine->pages * ENGINE_PAGE_SIZE);
     moment(machine, SIM_MOMENT_STOPPED);
     return 0;
 }
@@ -229,12 +232,31 @@ static int resume(void *guest, struct error *err)
     return 0;
 }
 
+/* Devices look into guest memory while they load (a virtio queue into its rings): all that the stop
+ * left must be there by then, except for what saving the state changed afterwards. */
+static void check_memory_before_state(struct sim_machine *machine)
+{
+    for (uint64_t page = 0; !machine->spoilt && page < machine->pages; page++) {
+        size_t at = page * ENGINE_PAGE_SIZE;
+        if (memcmp(machine->shadow + at, machine->stopped_memory + at, ENGINE_PAGE_SIZE) != 0 &&
+            memcmp(machine->memory + at, machine->stopped_memory + at, ENGINE_PAGE_SIZE) == 0) {
+            sim_world_fail(machine->world, "device state came before page %llu that it may need",
+                           (unsigned long long)page);
+            return;
+        }
+    }
+}
+
 static int load_state(void *guest, const void *bytes, size_t length, struct error *err)
 {
     struct sim_machine *machine = guest;
     if (machine->loaded + length > machine->state_length ||
         memcmp(machine->state + machine->loaded, bytes, length) != 0) {
         return error_set(err, EIO, "what arrived is not the device state");
+    }
+    if (machine->loaded <= machine->early_length &&
+        machine->loaded + length > machine->early_length) {
+        check_memory_before_state(machine);
     }
     machine->loaded += length;
     return fail_if(machine, SIM_FAULT_LOAD, "load_state", err);

@@ -43,6 +43,8 @@ struct sim_machine {
     uint64_t pages;
     uint8_t *memory; /* the source's; a hole is zeroes */
     uint8_t *shadow; /* the destination's */
+    uint8_t *stopped_memory; /* the source's when it had stopped */
+    bool spoilt;             /* bytes change on the way: the copies need not be equal */
     struct page_set populated;
     struct page_set dirty;   /* written since the last collection */
     struct page_set dropped; /* given back since, and not written again */

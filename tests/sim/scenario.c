@@ -248,6 +248,7 @@ static void make_misfortune(struct scenario *scenario)
         scenario->source_options.token[random_between(random, 0, ENGINE_TOKEN_SIZE - 1)] ^= 1;
         break;
     case SPOILT_BYTE:
+        scenario->machine.spoilt = true;
         link->spoil_byte = random_once_in(random, 2) ? random_between(random, 0, 200) : bytes;
         break;
     case FULL_DESTINATION:
@@ -271,7 +272,7 @@ static void describe(const struct scenario *scenario)
 static void check(struct scenario *scenario)
 {
     const struct sim_expectation expectation = {
-        .faithful = scenario->misfortune != SPOILT_BYTE,
+        .faithful = !scenario->machine.spoilt,
         .undisturbed = scenario->misfortune == NOTHING,
         .cancel_ns = scenario->cancel_ns[SIM_SOURCE],
         .options = &scenario->source_options,
