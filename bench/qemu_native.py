@@ -54,7 +54,7 @@ class NativeGuest:
         self.memory_mib, self.vcpus = memory_mib, vcpus
         self.kernel_arguments, self.channels = kernel_arguments, channels
         self.count = 0
-        self.process = self.monitor = self.host = None
+        self.process = self.monitor = self.host = self.path_number = None
 
     def _launch(self, host, incoming):
         self.count += 1
@@ -78,8 +78,22 @@ class NativeGuest:
             monitor.execute("migrate-set-parameters", **{"multifd-channels": self.channels})
         return process, monitor, path
 
+    def pid(self):
+        """Of QEMU itself: the command that entered the host waits for it."""
+        inside = f"native-{self.path_number}.qmp"
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    arguments = file.read().split(b"\0")
+            except OSError:
+                continue
+            if arguments[0] == b"qemu-system-x86_64" and any(inside.encode() in a for a in arguments):
+                return int(pid)
+        raise RuntimeError("the native guest is gone")
+
     def start(self, host, ready_text, wait_s=120):
         self.process, self.monitor, path = self._launch(host, incoming=False)
+        self.path_number = self.count
         self.host = host
         deadline = time.monotonic() + wait_s
         while ready_text not in open(path + ".serial", errors="replace").read():
@@ -90,19 +104,21 @@ class NativeGuest:
     def move(self, host, address):
         """Returns QEMU's own figures of the move: total-time and downtime (ms), transferred bytes."""
         process, monitor, _ = self._launch(host, incoming=True)
+        number = self.count
         monitor.execute("migrate-incoming", uri=f"tcp:{address}:7999")
         self.monitor.execute("migrate-set-parameters",
                              **{"max-bandwidth": 1 << 40, "downtime-limit": TARGET_MS})
         self.monitor.execute("migrate", uri=f"tcp:{address}:7999")
         while True:
             status = self.monitor.execute("query-migrate")
-            if status["status"] in ("completed", "failed", "cancelled"):
+            if status.get("total-time") and status["status"] in ("completed", "failed", "cancelled"):
                 break
-            time.sleep(0.05)
+            time.sleep(0.02)
         if status["status"] != "completed":
             raise RuntimeError(f"QEMU's own migration ended as {status['status']}")
         self._end(self.process, self.monitor)
         self.process, self.monitor, self.host = process, monitor, host
+        self.path_number = number
         return {"total_ms": status["total-time"], "downtime_ms": status["downtime"],
                 "bytes": status["ram"]["transferred"]}
 

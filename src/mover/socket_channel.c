@@ -19,6 +19,7 @@
 #define SLICE_MS 50 /* of a wait: how soon a cancel is seen */
 #define CANCEL_GRACE_NS (500 * NANOSECONDS_PER_MILLISECOND)
 #define SENDFILE_MOST ((size_t)1 << 30)
+#define WAKEUP_BYTES_MOST ((size_t)512 * 1024)
 
 static int lost(int code, const char *doing, struct error *err)
 {
@@ -72,6 +73,26 @@ static int advance(struct iovec **pieces, int count, size_t done)
     return count;
 }
 
+static size_t total_length(const struct iovec *pieces, int count)
+{
+    size_t length = 0;
+    for (int i = 0; i < count; i++) {
+        length += pieces[i].iov_len;
+    }
+    return length;
+}
+
+/* A wait ends when so many bytes are there, not at every segment: fewer, larger reads. No more than
+ * are certain to come, or it would not end. */
+static void set_wakeup(struct socket_channel *socket, size_t bytes)
+{
+    int wanted = (int)(bytes < WAKEUP_BYTES_MOST ? bytes : WAKEUP_BYTES_MOST);
+    if (wanted != socket->wakeup_bytes &&
+        setsockopt(socket->fd, SOL_SOCKET, SO_RCVLOWAT, &wanted, sizeof(wanted)) == 0) {
+        socket->wakeup_bytes = wanted;
+    }
+}
+
 /* One piece after another, with a copy of the list to advance in. */
 static int transfer(struct socket_channel *socket, const struct iovec *pieces, int count,
                     bool sending, int flags, struct error *err)
@@ -91,6 +112,9 @@ static int transfer(struct socket_channel *socket, const struct iovec *pieces, i
             return lost(0, NULL, err);
         }
         if (done < 0) {
+            if (!sending) {
+                set_wakeup(socket, total_length(next, count));
+            }
             int result = sending ? retry(socket, POLLOUT, "sending", err)
                                  : retry(socket, POLLIN, "receiving", err);
             if (result < 0) {
@@ -142,6 +166,7 @@ static int channel_send_file(void *channel, int fd, uint64_t offset, uint64_t le
 static int channel_wait_readable(void *channel, uint64_t timeout_ns, struct error *err)
 {
     struct socket_channel *socket = channel;
+    set_wakeup(socket, 1);
     struct pollfd poller = {.fd = socket->fd, .events = POLLIN};
     struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / NANOSECONDS_PER_SECOND),
                                .tv_nsec = (long)(timeout_ns % NANOSECONDS_PER_SECOND)};
@@ -170,6 +195,7 @@ void socket_channel_init(struct socket_channel *socket, int fd, const atomic_boo
     };
     int on = 1;
     *socket = (struct socket_channel){.fd = fd,
+                                      .wakeup_bytes = 1,
                                       .stall_limit_ns = SOCKET_CHANNEL_STALL_NS,
                                       .cancelled = cancelled,
                                       .channel = {.operations = &operations, .channel = socket}};

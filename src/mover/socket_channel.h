@@ -13,6 +13,7 @@
 
 struct socket_channel {
     int fd;                        /* owned */
+    int wakeup_bytes;              /* SO_RCVLOWAT as it is set */
     uint64_t stall_limit_ns;       /* no byte moved for so long: the peer is gone */
     const atomic_bool *cancelled;  /* borrowed; NULL: a move that no longer can be cancelled */
     struct engine_channel channel; /* what the engine is given */
