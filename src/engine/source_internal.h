@@ -28,7 +28,7 @@
 #define SOURCE_BATCH_PAGES 1024u /* at most so many pages (4 MiB) between two looks around */
 #define SOURCE_KEEPALIVE_NS (1000 * NANOSECONDS_PER_MILLISECOND)
 #define SOURCE_SILENCE_NS (30 * NANOSECONDS_PER_SECOND)
-#define SOURCE_READY_LIMIT_NS (10 * NANOSECONDS_PER_SECOND)
+#define SOURCE_READY_LIMIT_NS (5 * NANOSECONDS_PER_SECOND) /* the guest stands still meanwhile */
 #define SOURCE_RUNNING_LIMIT_NS (30 * NANOSECONDS_PER_SECOND)
 #define SOURCE_SLICE_NS \
     (20 * NANOSECONDS_PER_MILLISECOND) /* of every wait: cancel is seen by then */

@@ -270,7 +270,8 @@ int source_await_round(struct source *source, struct error *err)
 {
     uint8_t body[WIRE_ROUND_ACK_SIZE];
     struct wire_round_ack ack;
-    int result = source_expect(source, WIRE_ROUND_ACK, body, sizeof(body), 0, err);
+    uint64_t limit_ns = source->state == SOURCE_PRECOPY ? 0 : SOURCE_READY_LIMIT_NS;
+    int result = source_expect(source, WIRE_ROUND_ACK, body, sizeof(body), limit_ns, err);
     if (result == 0) {
         result = wire_round_ack_decode(body, &ack, err);
     }

@@ -10,7 +10,7 @@
 #define CANCEL_PROMPT_NS (300 * NANOSECONDS_PER_MILLISECOND)
 
 /* The destination is given up when silent for 30 s, or when not READY 10 s after the last round. */
-#define READY_MOST_NS (41 * NANOSECONDS_PER_SECOND)
+#define READY_MOST_NS (11 * NANOSECONDS_PER_SECOND)
 
 void sim_check_progress(struct sim_world *world, struct sim_outcome *outcome,
                         const struct engine_progress *progress)
