@@ -38,10 +38,13 @@ class LabProcesses:
 
 
 def touch_memory(mebibytes):
-    """A virtual machine's memory is slow at its first touch, and again some seconds after it was freed."""
-    subprocess.run(["/usr/bin/python3", "-c",
-                    f"import mmap; m = mmap.mmap(-1, {mebibytes} << 20)\n"
-                    f"for i in range(0, len(m), 4096): m[i] = 1"], check=True)
+    """A virtual machine's memory is slow at its first touch, and again a moment after it was freed. Returns the process,
+    which ends by itself."""
+    return subprocess.Popen(
+        ["/usr/bin/python3", "-c", "import mmap, sys\n"
+         "m = mmap.mmap(-1, int(sys.argv[1]) << 20)\n"
+         "m.madvise(mmap.MADV_HUGEPAGE)\n"
+         "for i in range(0, len(m), 4096): m[i] = 1", str(mebibytes)])
 
 
 @contextlib.contextmanager
@@ -73,13 +76,15 @@ def measure(stage, options, folder):
         for number in range(options.runs):
             source, target = where
             with halted([native.pid()]):
-                touch_memory(2 * options.memory)
+                touch_memory(2 * options.memory).wait()
                 begun = time.monotonic()
+                warm = touch_memory(options.memory)  # while the move is checked and reserved
                 ours = stage.move(VM, source, target)
+                warm.wait()
                 wall = (time.monotonic() - begun) * 1000
             with halted(stage.copies(uuid)):
-                touch_memory(2 * options.memory)
-                theirs = native.move(target, f"10.78.0.{target[1:]}")
+                theirs = native.move(target, f"10.78.0.{target[1:]}",
+                                     lambda: touch_memory(2 * options.memory).wait())
             rows.append({"drover": ours, "drover_wall_ms": wall, "qemu": theirs})
             print(f"run {number + 1}: Drover {ours['total_ms']:.0f} ms (whole command {wall:.0f} ms), "
                   f"QEMU {theirs['total_ms']:.0f} ms, ratio {ours['total_ms'] / theirs['total_ms']:.2f}",

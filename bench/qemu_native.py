@@ -101,13 +101,14 @@ class NativeGuest:
                 raise TimeoutError(f"the guest did not print '{ready_text}'")
             time.sleep(0.2)
 
-    def move(self, host, address):
-        """Returns QEMU's own figures of the move: total-time and downtime (ms), transferred bytes."""
+    def move(self, host, address, prepare):
+        """Calls `prepare` when the destination stands, then moves. Returns QEMU's own figures of the move: total-time and downtime (ms), transferred bytes."""
         process, monitor, _ = self._launch(host, incoming=True)
         number = self.count
         monitor.execute("migrate-incoming", uri=f"tcp:{address}:7999")
         self.monitor.execute("migrate-set-parameters",
                              **{"max-bandwidth": 1 << 40, "downtime-limit": TARGET_MS})
+        prepare()
         self.monitor.execute("migrate", uri=f"tcp:{address}:7999")
         while True:
             status = self.monitor.execute("query-migrate")
