@@ -59,6 +59,11 @@ static int lay_cable(const struct lab *lab, const struct lab_node *node, enum la
     uint8_t mac[6];
     lab_node_mac(node, network, mac);
     lab_switch_port(node, network, port);
+    /* A node that was switched off a moment ago keeps its cable until the kernel has cleared up. */
+    result = link_remove(port, err);
+    if (result < 0) {
+        return result;
+    }
     const struct link_end one = {port, -1, NULL};
     const struct link_end other = {lab_networks[network].link, node_network, mac};
     result = link_add_veth(&one, &other, lab_networks[network].mtu, err);

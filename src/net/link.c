@@ -96,6 +96,25 @@ int link_add_veth(const struct link_end *one, const struct link_end *other, unsi
     return result;
 }
 
+int link_remove(const char *name, struct error *err)
+{
+    CLEANUP_NETLINK struct netlink netlink;
+    int result = netlink_open(&netlink, err);
+    if (result < 0) {
+        return result;
+    }
+    struct netlink_link link;
+    result = netlink_get_link(&netlink, name, &link);
+    if (result == 0) {
+        result =
+            netlink_request(&netlink, netlink_link_message(RTM_DELLINK, 0, AF_UNSPEC, link.index));
+    }
+    if (result < 0 && result != -ENODEV) {
+        return error_set_errno(err, result, "cannot remove the link %s", name);
+    }
+    return 0;
+}
+
 int link_set_up(const char *name, bool up, struct error *err)
 {
     int index = link_index(name, err);

@@ -23,6 +23,9 @@ struct link_end {
 int link_add_veth(const struct link_end *one, const struct link_end *other, unsigned mtu,
                   struct error *err);
 
+/* Removes a link, and with a veth its other end. Missing is success. */
+int link_remove(const char *name, struct error *err);
+
 int link_set_up(const char *name, bool up, struct error *err);
 
 /* Gives a link an IPv4 address ("10.78.0.1", 24). Idempotent. */

@@ -359,6 +359,14 @@ def test_rate_is_limited_and_freed(bare_lab):
 # ---- power
 
 
+def test_power_cycles_at_once(bare_lab):
+    """The kernel clears up a dead node's links in its own time; the next start does not wait for it."""
+    for _ in range(10):
+        bare_lab.power_off("h2")
+        bare_lab.power_on("h2")
+    bare_lab.run("h2", "/usr/bin/busybox", "ping", "-c", "1", "-W", "5", "10.79.0.1")
+
+
 def test_power_off_and_on(bare_lab):
     namespaces = footprint.namespaces_of(bare_lab.pids()["h2"])
     sleeper = bare_lab.start("h2", "sh", "-c", "trap '' TERM; sleep 600 & wait")

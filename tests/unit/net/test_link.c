@@ -31,6 +31,20 @@ static void a_pair_is_made_once(void **state)
     assert_non_null(strstr(err.message, "one"));
 }
 
+static void a_removed_pair_can_be_made_again(void **state)
+{
+    const struct link_end one = {"again-a", -1, NULL};
+    const struct link_end other = {"again-b", -1, NULL};
+    struct error err = ERROR_NONE;
+    (void)state;
+    assert_int_equal(link_remove("again-a", &err), 0); /* there is none yet */
+    assert_int_equal(link_add_veth(&one, &other, 1500, &err), 0);
+    assert_int_equal(link_remove("again-a", &err), 0);
+    assert_int_equal(if_nametoindex("again-b"), 0);
+    assert_int_equal(link_add_veth(&one, &other, 1500, &err), 0);
+    assert_int_equal(link_remove("again-b", &err), 0);
+}
+
 static void long_names_are_refused(void **state)
 {
     (void)state;
@@ -105,6 +119,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pair_is_made_once),
+        cmocka_unit_test(a_removed_pair_can_be_made_again),
         cmocka_unit_test(long_names_are_refused),
         cmocka_unit_test(an_address_is_added_twice_without_harm),
         cmocka_unit_test(a_rate_is_kept_and_lifted),
