@@ -93,7 +93,7 @@ def write_document(result, path):
     lines = ["# Soak", "",
              f"`make soak`: {len(rows)} moves in a row among three lab hosts, guest with 2 vCPUs, 512 MiB, VGA, disk and NIC, "
              "its memory written at 8 MiB/s and its disk at 512 KiB/s, a TCP session and 1,000 UDP datagrams a second.", "",
-             f"Machine: {os.cpu_count()} cores, Linux {platform.release()}, TCG. Date: {time.strftime('%Y-%m-%d')}.", "",
+             f"Machine: {os.cpu_count()} cores, Linux {platform.release().split("-")[0]}, TCG. Date: {time.strftime('%Y-%m-%d')}.", "",
              "| per move | median | 99th percentile | longest |", "| --- | --- | --- | --- |",
              table_row("total time", [row["total_ms"] for row in rows]),
              table_row("blackout", [row["blackout_ms"] for row in rows]),
