@@ -26,7 +26,7 @@ $(BUILD)/build.ninja: | packages
 	@rm -f $(BUILD).log
 
 build: packages $(BUILD)/build.ninja
-	@ninja -C $(BUILD) --quiet
+	@ninja -C $(BUILD) >$(BUILD)/build.log 2>&1 || { cat $(BUILD)/build.log; exit 1; }
 
 guest: packages
 	@guest/build-guest $(BUILD)/guest
