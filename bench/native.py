@@ -59,16 +59,12 @@ def halted(pids):
             os.kill(pid, signal.SIGCONT)
 
 
-def native_arguments(data_mib):
-    return f"console=ttyS0 quiet drover.memory={data_mib}M drover.memory-verify-rate=0"
-
-
 def measure(stage, options, folder):
     data = f"drover.memory={options.data}M drover.memory-verify-rate=0"
     stage.create_guest(VM, "h1", memory=f"{options.memory}M", disk="64M", arguments=data)
     uuid = stage.on_json("h1", "vm", "show", VM)["uuid"]
     native = NativeGuest(LabProcesses(stage), folder, GUEST, options.memory, 2,
-                         native_arguments(options.data), options.channels)
+                         f"console=ttyS0 quiet {data}", options.channels)
     try:
         native.start("h1", "drover-guest: ready")
         stage.wait_for_guest()
@@ -114,10 +110,9 @@ def main():
         json.dump(rows, file, indent=1)
     ours = statistics.median(row["drover"]["total_ms"] for row in rows)
     theirs = statistics.median(row["qemu"]["total_ms"] for row in rows)
-    ratio = statistics.median(row["drover"]["total_ms"] / row["qemu"]["total_ms"] for row in rows)
-    spread = sorted(row["drover"]["total_ms"] / row["qemu"]["total_ms"] for row in rows)
+    ratios = sorted(row["drover"]["total_ms"] / row["qemu"]["total_ms"] for row in rows)
     print(f"median of {len(rows)}: Drover {ours:.0f} ms, QEMU multifd ({options.channels} channels) "
-          f"{theirs:.0f} ms, ratio {ratio:.2f} (from {spread[0]:.2f} to {spread[-1]:.2f})")
+          f"{theirs:.0f} ms, ratio {statistics.median(ratios):.2f} (from {ratios[0]:.2f} to {ratios[-1]:.2f})")
 
 
 if __name__ == "__main__":

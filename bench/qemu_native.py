@@ -13,7 +13,7 @@ TARGET_MS = 50
 
 
 class Monitor:
-    """One QMP connection; keeps events until someone looks."""
+    """One QMP connection; events are passed over."""
 
     def __init__(self, path, wait_s=20):
         self.socket = socket.socket(socket.AF_UNIX)
@@ -54,7 +54,7 @@ class NativeGuest:
         self.memory_mib, self.vcpus = memory_mib, vcpus
         self.kernel_arguments, self.channels = kernel_arguments, channels
         self.count = 0
-        self.process = self.monitor = self.host = self.path_number = None
+        self.process = self.monitor = self.path_number = None
 
     def _launch(self, host, incoming):
         self.count += 1
@@ -94,7 +94,6 @@ class NativeGuest:
     def start(self, host, ready_text, wait_s=120):
         self.process, self.monitor, path = self._launch(host, incoming=False)
         self.path_number = self.count
-        self.host = host
         deadline = time.monotonic() + wait_s
         while ready_text not in open(path + ".serial", errors="replace").read():
             if time.monotonic() > deadline:
@@ -118,8 +117,7 @@ class NativeGuest:
         if status["status"] != "completed":
             raise RuntimeError(f"QEMU's own migration ended as {status['status']}")
         self._end(self.process, self.monitor)
-        self.process, self.monitor, self.host = process, monitor, host
-        self.path_number = number
+        self.process, self.monitor, self.path_number = process, monitor, number
         return {"total_ms": status["total-time"], "downtime_ms": status["downtime"],
                 "bytes": status["ram"]["transferred"]}
 
