@@ -26,11 +26,25 @@ struct engine_source_guest_operations {
     /* Adds to `pages` all pages that exist (hold or may hold anything but zeroes). */
     int (*collect_populated)(void *guest, struct page_set *pages, struct error *err);
 
-    /* Adds to `dirty` the pages written since the last call, and to `dropped` those that became
-     * holes (their content is zeroes now). A page is protected again before its content is read. A
-     * page in both is taken as dirty. */
-    int (*collect_dirty)(void *guest, struct page_set *dirty, struct page_set *dropped,
-                         struct error *err);
+    /* Adds to `dirty` the pages of `within` written since they were last collected, and protects
+     * them again: what is written after that is reported by a later call. Pages of `skip` (NULL:
+     * none) may be left out, unprotected: they are reported once they are asked for again. May
+     * report pages outside of `within`. When `within` is all of memory, adds to `dropped` the pages
+     * that became holes (their content is zeroes now); a page in both is taken as dirty. */
+    int (*collect_dirty)(void *guest, struct page_run within, const struct page_set *skip,
+                         struct page_set *dirty, struct page_set *dropped, struct error *err);
+
+    /* Makes writers wait: the first write to a page of `where` since it was last collected goes
+     * on only as fast as `bytes_per_second` of such pages allow; writes elsewhere are not touched.
+     * Called again, it changes the rate, and adds pages to `where`; what may have been written
+     * unseen while a page changed hands is reported dirty by the next collection. Ends with
+     * stop_tracking(), or by end_pace(). NULL: cannot. -EOPNOTSUPP: not this guest. */
+    int (*pace)(void *guest, const struct page_set *where, uint64_t bytes_per_second,
+                struct error *err);
+    void (*end_pace)(void *guest);
+
+    /* How long writers have waited for pace(), all of them together. NULL: never. */
+    uint64_t (*waited_ns)(void *guest);
 
     /* Ends tracking; the guest runs on at full speed. Called once for each start that succeeded,
      * whatever happened after it. */

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/channel.h"
@@ -16,13 +17,23 @@
 /* The secret of one move, by which its two sides know each other. */
 #define ENGINE_TOKEN_SIZE 32
 
+/* What happens at the time limit of a move that has not switched over by then. */
+enum engine_on_timeout {
+    ENGINE_ON_TIMEOUT_ABORT, /* given up; the guest runs on at the source */
+    ENGINE_ON_TIMEOUT_STOP,  /* switched over all the same, with a blackout beyond its target */
+};
+
 struct engine_source_options {
     uint8_t token[ENGINE_TOKEN_SIZE];
     char move_id[37];            /* UUID, for logs and for the handshake */
     uint64_t blackout_target_ns; /* switch over when the prediction is at or below it */
-    uint64_t timeout_ns;         /* give up when not switched over by then; 0: never */
-    uint64_t bandwidth_limit;    /* bytes a second; 0: none */
-    uint64_t device_state_ns;    /* what saving and loading device state is expected to take */
+    uint64_t timeout_ns;         /* not switched over by then: on_timeout; 0: never */
+    enum engine_on_timeout on_timeout;
+    bool pace;                /* make writers wait when the link cannot keep up with them */
+    bool compress;            /* where it pays */
+    unsigned channels;        /* connections at most; 0: as many as pay */
+    uint64_t bandwidth_limit; /* bytes a second; 0: none */
+    uint64_t device_state_ns; /* what saving and loading device state is expected to take */
 };
 
 /* How a move ended, for whoever must act on it. */

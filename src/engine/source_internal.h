@@ -3,6 +3,7 @@
  *
  *   source.c             states, handshake, the end of a move in each of its ways
  *   source_peer.c        waiting for the destination, keeping it informed, being told to stop
+ *   source_collect.c     what the guest wrote since the last time
  *   source_rounds.c      sending one round of pages
  *   source_precopy.c     round upon round, and the decision to switch over
  *   source_switchover.c  from the order to stop to the destination's READY
@@ -116,6 +117,11 @@ int source_expect_greeting(struct source *source, uint8_t body[WIRE_GREETING_MOS
 /* Lets time pass, awake to cancel and peer. */
 int source_pause(struct source *source, uint64_t duration_ns, struct error *err);
 
+/* source_collect.c */
+
+/* Adds to pending and dropped what changed since the last time. */
+int source_collect(struct source *source, struct error *err);
+
 /* source_rounds.c */
 
 /* Begins a round: the source_send_pages() that follow belong to it, up to source_end_round(). */
@@ -125,8 +131,6 @@ int source_send_pages(struct source *source, struct error *err);
 /* Says that the round is complete; source_await_round() waits until it has arrived. */
 int source_end_round(struct source *source, struct error *err);
 int source_await_round(struct source *source, struct error *err);
-/* Adds to pending and dropped what changed since the last time. */
-int source_collect(struct source *source, struct error *err);
 
 /* source_precopy.c */
 int source_precopy(struct source *source, struct error *err);

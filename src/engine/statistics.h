@@ -57,7 +57,15 @@ struct engine_statistics {
     uint32_t round_count; /* all, also those beyond ENGINE_ROUNDS_KEPT */
     uint64_t bytes_sent;  /* on the wire, all kinds */
     uint64_t device_state_bytes;
-    uint64_t total_ns;    /* from the handshake's end to done */
+    uint32_t channels;          /* connections that carried pages */
+    uint64_t content_bytes;     /* of pages sent, before any compression */
+    uint64_t pages_lz4;         /* of these so many pages went compressed, by method */
+    uint64_t pages_zstd;        /* likewise */
+    uint64_t pages_delta;       /* as the difference from what was sent before */
+    uint64_t pages_deferred;    /* written all the time, so sent in the last round only */
+    uint64_t paced_ns;          /* for so long writers could be made to wait */
+    uint64_t writers_waited_ns; /* and so long they did, all vCPUs together */
+    uint64_t total_ns;          /* from the handshake's end to done */
     uint64_t blackout_ns; /* vCPUs stopped to the word that they run over there; 0: never stopped */
     uint64_t predicted_blackout_ns; /* when it decided to switch over */
     struct engine_blackout blackout;

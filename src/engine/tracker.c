@@ -239,9 +239,12 @@ static int find_dropped(struct engine_tracker *tracker, struct page_set *dropped
     return 0;
 }
 
-int engine_tracker_collect_dirty(struct engine_tracker *tracker, struct page_set *dirty,
+int engine_tracker_collect_dirty(struct engine_tracker *tracker, struct page_run within,
+                                 const struct page_set *skip, struct page_set *dirty,
                                  struct page_set *dropped, struct error *err)
 {
+    (void)within; /* all of memory is looked at, whatever was asked for */
+    (void)skip;
     page_set_clear(&tracker->written);
     int result = scan(tracker, &tracker->written, err);
     if (result < 0) {

@@ -50,5 +50,6 @@ int engine_tracker_start(struct engine_tracker *tracker, struct error *err);
 void engine_tracker_stop(struct engine_tracker *tracker);
 int engine_tracker_collect_populated(struct engine_tracker *tracker, struct page_set *pages,
                                      struct error *err);
-int engine_tracker_collect_dirty(struct engine_tracker *tracker, struct page_set *dirty,
+int engine_tracker_collect_dirty(struct engine_tracker *tracker, struct page_run within,
+                                 const struct page_set *skip, struct page_set *dirty,
                                  struct page_set *dropped, struct error *err);

@@ -48,11 +48,11 @@ static int collect_populated(void *guest, struct page_set *pages, struct error *
     return engine_tracker_collect_populated(&((struct source_guest *)guest)->tracker, pages, err);
 }
 
-static int collect_dirty(void *guest, struct page_set *dirty, struct page_set *dropped,
-                         struct error *err)
+static int collect_dirty(void *guest, struct page_run within, const struct page_set *skip,
+                         struct page_set *dirty, struct page_set *dropped, struct error *err)
 {
-    return engine_tracker_collect_dirty(&((struct source_guest *)guest)->tracker, dirty, dropped,
-                                        err);
+    return engine_tracker_collect_dirty(&((struct source_guest *)guest)->tracker, within, skip,
+                                        dirty, dropped, err);
 }
 
 static void stop_tracking(void *guest)

@@ -142,10 +142,12 @@ static int collect_populated(void *guest, struct page_set *pages, struct error *
     return 0;
 }
 
-static int collect_dirty(void *guest, struct page_set *dirty, struct page_set *dropped,
-                         struct error *err)
+static int collect_dirty(void *guest, struct page_run within, const struct page_set *skip,
+                         struct page_set *dirty, struct page_set *dropped, struct error *err)
 {
     struct sim_machine *machine = guest;
+    (void)within;
+    (void)skip;
     if (random_once_in(&machine->world->random, 4) &&
         fail_if(machine, SIM_FAULT_COLLECT, "collect_dirty", err) < 0) {
         return -EIO;

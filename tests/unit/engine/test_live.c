@@ -47,11 +47,11 @@ static int collect_populated(void *guest, struct page_set *pages, struct error *
     return engine_tracker_collect_populated(&fixture->tracker, pages, err);
 }
 
-static int collect_dirty(void *guest, struct page_set *dirty, struct page_set *dropped,
-                         struct error *err)
+static int collect_dirty(void *guest, struct page_run within, const struct page_set *skip,
+                         struct page_set *dirty, struct page_set *dropped, struct error *err)
 {
     struct fixture *fixture = guest;
-    return engine_tracker_collect_dirty(&fixture->tracker, dirty, dropped, err);
+    return engine_tracker_collect_dirty(&fixture->tracker, within, skip, dirty, dropped, err);
 }
 
 static void stop_tracking(void *guest)

@@ -83,10 +83,12 @@ static int collect_populated(void *guest, struct page_set *pages, struct error *
 }
 
 /* Pages are changed here, right before they are reported: round by round, other ones. */
-static int collect_dirty(void *guest, struct page_set *dirty, struct page_set *dropped,
-                         struct error *err)
+static int collect_dirty(void *guest, struct page_run within, const struct page_set *skip,
+                         struct page_set *dirty, struct page_set *dropped, struct error *err)
 {
     struct fixture *fixture = guest;
+    (void)within;
+    (void)skip;
     (void)err;
     page_set_unite(dirty, &fixture->dirty);
     page_set_unite(dropped, &fixture->dropped);

@@ -32,8 +32,10 @@ static void collect(struct fixture *fixture)
     struct error err = ERROR_NONE;
     page_set_clear(&fixture->dirty);
     page_set_clear(&fixture->dropped);
-    if (engine_tracker_collect_dirty(&fixture->tracker, &fixture->dirty, &fixture->dropped, &err) <
-        0) {
+    if (engine_tracker_collect_dirty(
+            &fixture->tracker,
+            (struct page_run){0, fixture->tracker.memory_size / ENGINE_PAGE_SIZE}, NULL,
+            &fixture->dirty, &fixture->dropped, &err) < 0) {
         fail_msg("%s", err.message);
     }
 }
