@@ -1,0 +1,72 @@
+/*
+ * Packing as a lane sees it: the packer, the choice and the memory of what was sent, put together.
+ *
+ * A lane's sending thread does for each stretch of pages that hold data:
+ *
+ *     if (!pack_lane_wants(lane)) {
+ *         send it as PAGES, as ever, any size;      pack_lane_sent_plain(lane, runs, count);
+ *     } else {
+ *         pack_lane_pack(lane, memory, runs, count, &chunk);     at most PACK_CHUNK_PAGES pages
+ *         chunk.method != PACK_NONE:  send PACKED {table, chunk.method, chunk.bytes}
+ *         chunk.bytes != NULL:        send PAGES, its content from chunk.bytes
+ *         else:                       send PAGES from the guest's memory
+ *         pack_lane_sent(lane, &chunk);
+ *     }
+ *
+ * and for pages told as ZERO delta_cache_forget(). When it begins to send after it had nothing to
+ * send: pack_lane_resume().
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "engine/pack.h"
+#include "engine/pack_choice.h"
+#include "engine/statistics.h"
+#include "engine/world.h"
+
+struct pack_lane {
+    struct packer packer;
+    struct pack_choice choice;
+    struct delta_cache *cache;        /* borrowed */
+    const struct engine_clock *clock; /* borrowed */
+    uint64_t last_sent_ns;            /* when the last send returned, or sending began */
+};
+
+/* A chunk ready to be sent. The bytes are the lane's until its next call. */
+struct pack_chunk {
+    enum pack_method method;
+    const uint8_t *bytes; /* NULL: to be sent from the guest's memory */
+    size_t length;        /* of bytes; of the content when bytes is NULL */
+    uint32_t pages;
+    uint64_t pack_ns; /* how long packing took */
+};
+
+/* `cache` and `clock` outlive the lane; `cache` may be NULL. 0 or -ENOMEM. */
+int pack_lane_init(struct pack_lane *lane, struct delta_cache *cache,
+                   const struct engine_clock *clock, struct error *err);
+void pack_lane_done(struct pack_lane *lane);
+
+/* Sending begins (again): the time that passed before does not count. */
+void pack_lane_resume(struct pack_lane *lane);
+
+/* Of one processor's time, what this lane may spend on packing without taking it from the guest or
+ * from others: 0 to 1; 1 until told. What the lanes of this move use themselves counts as idle. */
+void pack_lane_set_idle(struct pack_lane *lane, double idle);
+
+/* Whether the next chunk should go through pack_lane_pack(). False where nothing could be gained:
+ * then sending is as fast as if there were no packing. */
+bool pack_lane_wants(const struct pack_lane *lane);
+
+/* Chooses and packs. Never fails: a chunk that does not shrink is given back plain. */
+void pack_lane_pack(struct pack_lane *lane, const uint8_t *memory, const struct page_run *runs,
+                    uint32_t run_count, struct pack_chunk *ret_chunk);
+
+/* The send of the chunk returned. */
+void pack_lane_sent(struct pack_lane *lane, const struct pack_chunk *chunk);
+
+/* The send of these pages, out of the guest's memory and without pack_lane_pack(), returned. */
+void pack_lane_sent_plain(struct pack_lane *lane, const struct page_run *runs, uint32_t run_count);
+
+/* Adds the chunk's pages to the figures by method. */
+void pack_chunk_count(const struct pack_chunk *chunk, struct engine_statistics *statistics);
