@@ -390,7 +390,8 @@ static int begin(struct incoming *incoming, struct mover_setup *setup, json_t **
     const char *address = agent->config->migration_address;
     uint16_t port;
     CLEANUP_CLOSE int listener = socket_listen_tcp(address, 0, &port, err);
-    setup->listen_fd = listener;
+    setup->listen_fds[0] = listener;
+    setup->listen_count = 1;
     int result = listener < 0 ? listener : start_both(incoming, setup, err);
     if (result == 0) {
         result = start_thread(incoming, err);

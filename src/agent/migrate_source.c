@@ -42,20 +42,22 @@ struct source_move {
 static int read_place(const struct source_move *move, const json_t *answer,
                       struct mover_setup *setup, struct error *err)
 {
+    struct mover_path *path = &setup->paths[0];
     const char *address;
     int64_t port;
     int result = json_get_string(answer, "the peer's answer", "address", &address, err);
     if (result == 0) {
         result = json_get_integer(answer, "the peer's answer", "port", 1, 65535, &port, err);
     }
-    if (result == 0 && strlen(address) >= sizeof(setup->connect_address)) {
+    if (result == 0 && strlen(address) >= sizeof(path->address)) {
         result = error_set(err, EPROTO, "the address is too long");
     }
     if (result < 0) {
         return error_wrap(err, "host %s", move->to);
     }
-    strcpy(setup->connect_address, address);
-    setup->connect_port = (uint16_t)port;
+    strcpy(path->address, address);
+    path->port = (uint16_t)port;
+    setup->path_count = 1;
     return 0;
 }
 
@@ -110,6 +112,8 @@ static void fill_setup(const struct source_move *move, struct mover_setup *setup
     snprintf(options->move_id, sizeof(options->move_id), "%s", move->record.move_id);
     options->blackout_target_ns = move->options.blackout_target_ns;
     options->timeout_ns = move->options.timeout_ns;
+    options->pace = true;
+    options->compress = true;
     options->bandwidth_limit = move->options.bandwidth_limit;
     options->device_state_ns = DEVICE_STATE_EXPECTED_NS;
 }

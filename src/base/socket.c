@@ -191,7 +191,25 @@ static int finish_connect(int fd, uint64_t timeout_ns)
     return -reason;
 }
 
-int socket_connect_tcp(const char *address, uint16_t port, uint64_t timeout_ns, struct error *err)
+/* The port is left to connect(2), so that all ports serve for each destination. */
+static int bind_local(int fd, const char *local_address, struct error *err)
+{
+    struct sockaddr_storage local;
+    socklen_t length;
+    int on = 1;
+    int result = local_address[0] ? tcp_address(local_address, 0, &local, &length, err) : 0;
+    if (result < 0 || !local_address[0]) {
+        return result;
+    }
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+    if (bind(fd, (struct sockaddr *)&local, length) < 0) {
+        return error_set_errno(err, errno, "cannot connect from the address %s", local_address);
+    }
+    return 0;
+}
+
+int socket_connect_tcp_from(const char *local_address, const char *address, uint16_t port,
+                            uint64_t timeout_ns, struct error *err)
 {
     struct sockaddr_storage target;
     socklen_t length;
@@ -203,6 +221,10 @@ int socket_connect_tcp(const char *address, uint16_t port, uint64_t timeout_ns, 
     if (fd < 0) {
         return error_set_errno(err, errno, "cannot make a TCP socket");
     }
+    result = bind_local(fd, local_address, err);
+    if (result < 0) {
+        return result;
+    }
     if (connect(fd, (struct sockaddr *)&target, length) < 0) {
         result = errno == EINPROGRESS ? finish_connect(fd, timeout_ns) : -errno;
     }
@@ -213,6 +235,11 @@ int socket_connect_tcp(const char *address, uint16_t port, uint64_t timeout_ns, 
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     return steal_fd(&fd);
+}
+
+int socket_connect_tcp(const char *address, uint16_t port, uint64_t timeout_ns, struct error *err)
+{
+    return socket_connect_tcp_from("", address, port, timeout_ns, err);
 }
 
 int socket_accept(int listener, uint64_t timeout_ns, struct error *err)

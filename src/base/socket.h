@@ -21,6 +21,11 @@ int socket_listen_tcp(const char *address, uint16_t port, uint16_t *ret_port, st
 /* Connects to a numeric address within a time limit; TCP_NODELAY is set. */
 int socket_connect_tcp(const char *address, uint16_t port, uint64_t timeout_ns, struct error *err);
 
+/* As socket_connect_tcp(), from one of this host's addresses: with several networks the one to use.
+ * An empty `local_address` leaves the choice to the kernel. */
+int socket_connect_tcp_from(const char *local_address, const char *address, uint16_t port,
+                            uint64_t timeout_ns, struct error *err);
+
 /* Accepts within a time limit (-ETIMEDOUT). */
 int socket_accept(int listener, uint64_t timeout_ns, struct error *err);
 

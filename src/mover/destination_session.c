@@ -99,7 +99,7 @@ static enum engine_outcome receive_move(struct destination_session *session,
 {
     CLEANUP_LOBBY struct lobby lobby;
     uint64_t deadline = clock_monotonic_ns() + PEER_TIMEOUT_NS;
-    lobby_init(&lobby, setup->listen_fd);
+    lobby_init(&lobby, setup->listen_fds, setup->listen_count);
     for (;;) {
         int fd = await_peer(session, &lobby, deadline, err);
         if (fd < 0) {

@@ -1,6 +1,7 @@
 /* The lobby: see lobby.h. */
 #include "mover/lobby.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -9,9 +10,10 @@
 
 #include "base/clock.h"
 
-void lobby_init(struct lobby *lobby, int listener)
+void lobby_init(struct lobby *lobby, const int *listeners, size_t listener_count)
 {
-    *lobby = (struct lobby){.listener = listener};
+    assert(listener_count <= LOBBY_LISTENERS_MOST);
+    *lobby = (struct lobby){.listeners = listeners, .listener_count = listener_count};
 }
 
 void lobby_done(struct lobby *lobby)
@@ -31,9 +33,9 @@ static int leave(struct lobby *lobby, size_t seat)
     return fd;
 }
 
-static int enter(struct lobby *lobby, struct error *err)
+static int enter(struct lobby *lobby, int listener, struct error *err)
 {
-    int fd = accept4(lobby->listener, NULL, NULL, SOCK_CLOEXEC);
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0) {
         bool passing = errno == EINTR || errno == EAGAIN || errno == ECONNABORTED;
         return passing ? 0 : error_set_errno(err, errno, "cannot accept a connection");
@@ -45,35 +47,50 @@ static int enter(struct lobby *lobby, struct error *err)
     return 0;
 }
 
-/* Fills pollers for the seats, and the listener behind them. */
+/* Fills pollers for the seats, and the listeners behind them. */
 static int poll_all(const struct lobby *lobby, struct pollfd *pollers, uint64_t timeout_ns)
 {
     for (size_t i = 0; i < lobby->taken; i++) {
         pollers[i] = (struct pollfd){.fd = lobby->seats[i], .events = POLLIN};
     }
-    pollers[lobby->taken] = (struct pollfd){.fd = lobby->listener, .events = POLLIN};
-    return poll(pollers, lobby->taken + 1, (int)(timeout_ns / NANOSECONDS_PER_MILLISECOND));
+    for (size_t i = 0; i < lobby->listener_count; i++) {
+        pollers[lobby->taken + i] = (struct pollfd){.fd = lobby->listeners[i], .events = POLLIN};
+    }
+    return poll(pollers, lobby->taken + lobby->listener_count,
+                (int)(timeout_ns / NANOSECONDS_PER_MILLISECOND));
+}
+
+/* Whoever waits at the listeners that `pollers` found somebody at. */
+static int let_in(struct lobby *lobby, const struct pollfd *pollers, struct error *err)
+{
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < lobby->listener_count; i++) {
+        if (pollers[i].revents) {
+            result = enter(lobby, lobby->listeners[i], err);
+        }
+    }
+    return result;
 }
 
 int lobby_wait(struct lobby *lobby, uint64_t timeout_ns, struct error *err)
 {
     uint64_t deadline = clock_monotonic_ns() + timeout_ns;
     for (;;) {
-        struct pollfd pollers[LOBBY_SEATS + 1];
+        struct pollfd pollers[LOBBY_SEATS + LOBBY_LISTENERS_MOST];
         uint64_t now = clock_monotonic_ns();
-        size_t listener = lobby->taken;
+        size_t seats = lobby->taken;
         if (poll_all(lobby, pollers, deadline > now ? deadline - now : 0) <= 0) {
             if (now >= deadline) {
                 return -EAGAIN;
             }
             continue;
         }
-        for (size_t i = 0; i < listener; i++) {
+        for (size_t i = 0; i < seats; i++) {
             if (pollers[i].revents) {
                 return leave(lobby, i);
             }
         }
-        int result = enter(lobby, err);
+        int result = let_in(lobby, &pollers[seats], err);
         if (result < 0) {
             return result;
         }

@@ -8,14 +8,17 @@
 #include "base/error.h"
 
 #define LOBBY_SEATS 16
+#define LOBBY_LISTENERS_MOST 16
 
 struct lobby {
-    int listener;           /* borrowed */
+    const int *listeners; /* borrowed */
+    size_t listener_count;
     int seats[LOBBY_SEATS]; /* owned; oldest first */
     size_t taken;
 };
 
-void lobby_init(struct lobby *lobby, int listener);
+/* Up to LOBBY_LISTENERS_MOST listening sockets, borrowed as is their list. */
+void lobby_init(struct lobby *lobby, const int *listeners, size_t listener_count);
 void lobby_done(struct lobby *lobby);
 
 /* A connection that something was received from, given to the caller; -EAGAIN when none spoke

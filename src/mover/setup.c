@@ -15,7 +15,11 @@
 
 #define DOCUMENT_MOST ((size_t)64 << 10)
 #define TOKEN_DIGITS ((size_t)2 * ENGINE_TOKEN_SIZE)
+#define FD_MOST 1023
 #define WHAT "the mover's setup"
+
+static const char *const on_timeout_names[] = {
+    [ENGINE_ON_TIMEOUT_ABORT] = "abort", [ENGINE_ON_TIMEOUT_STOP] = "stop"};
 
 /* ---- out, in the agent ---- */
 
@@ -38,24 +42,47 @@ static json_t *encode_nics(const struct mover_setup *setup)
     return nics;
 }
 
+static json_t *encode_paths(const struct mover_setup *setup)
+{
+    json_t *paths = json_array();
+    for (size_t i = 0; i < setup->path_count; i++) {
+        const struct mover_path *path = &setup->paths[i];
+        json_array_append_new(paths,
+                              json_pack("{s:s, s:s, s:i}", "local_address", path->local_address,
+                                        "address", path->address, "port", (int)path->port));
+    }
+    return paths;
+}
+
+static json_t *encode_options(const struct engine_source_options *options)
+{
+    return json_pack("{s:I, s:I, s:s, s:b, s:b, s:i, s:I, s:I}", "blackout_target_ns",
+                     (json_int_t)options->blackout_target_ns, "timeout_ns",
+                     (json_int_t)options->timeout_ns, "on_timeout",
+                     on_timeout_names[options->on_timeout], "pace", options->pace, "compress",
+                     options->compress, "channels", (int)options->channels, "bandwidth_limit",
+                     (json_int_t)options->bandwidth_limit, "device_state_ns",
+                     (json_int_t)options->device_state_ns);
+}
+
 static int encode_source(json_t *document, const struct mover_setup *setup)
 {
-    const struct engine_source_options *options = &setup->options;
-    CLEANUP_JSON json_t *part = json_pack(
-        "{s:i, s:i, s:i, s:I, s:s, s:i, s:I, s:I, s:I, s:I}", "userfaultfd", setup->userfaultfd,
-        "pagemap_fd", setup->pagemap_fd, "watch_fd", setup->watch_fd, "memory_address",
-        (json_int_t)setup->memory_address, "connect_address", setup->connect_address,
-        "connect_port", (int)setup->connect_port, "blackout_target_ns",
-        (json_int_t)options->blackout_target_ns, "timeout_ns", (json_int_t)options->timeout_ns,
-        "bandwidth_limit", (json_int_t)options->bandwidth_limit, "device_state_ns",
-        (json_int_t)options->device_state_ns);
+    CLEANUP_JSON json_t *part =
+        json_pack("{s:i, s:i, s:i, s:I, s:o, s:o}", "userfaultfd", setup->userfaultfd, "pagemap_fd",
+                  setup->pagemap_fd, "watch_fd", setup->watch_fd, "memory_address",
+                  (json_int_t)setup->memory_address, "paths", encode_paths(setup), "options",
+                  encode_options(&setup->options));
     return json_object_update(document, part);
 }
 
 static int encode_destination(json_t *document, const struct mover_setup *setup)
 {
-    CLEANUP_JSON json_t *part = json_pack("{s:i, s:I}", "listen_fd", setup->listen_fd,
-                                          "silence_limit_ns", (json_int_t)setup->silence_limit_ns);
+    json_t *listeners = json_array();
+    for (size_t i = 0; i < setup->listen_count; i++) {
+        json_array_append_new(listeners, json_integer(setup->listen_fds[i]));
+    }
+    CLEANUP_JSON json_t *part = json_pack("{s:o, s:I}", "listen_fds", listeners, "silence_limit_ns",
+                                          (json_int_t)setup->silence_limit_ns);
     return json_object_update(document, part);
 }
 
@@ -86,7 +113,7 @@ static int get_u64(const json_t *object, const char *key, uint64_t *ret_value, s
 static int get_fd(const json_t *object, const char *key, int *ret_fd, struct error *err)
 {
     int64_t value;
-    int result = json_get_integer(object, WHAT, key, MOVER_CONTROL_FD + 1, 1023, &value, err);
+    int result = json_get_integer(object, WHAT, key, MOVER_CONTROL_FD + 1, FD_MOST, &value, err);
     if (result == 0) {
         *ret_fd = (int)value;
     }
@@ -149,25 +176,108 @@ static int decode_nics(const json_t *document, struct mover_setup *setup, struct
     return result;
 }
 
+static int decode_path(const json_t *entry, struct mover_path *path, struct error *err)
+{
+    int64_t port = 0;
+    int result =
+        get_text(entry, "local_address", path->local_address, sizeof(path->local_address), err);
+    if (result == 0) {
+        result = get_text(entry, "address", path->address, sizeof(path->address), err);
+    }
+    if (result == 0) {
+        result = json_get_integer(entry, WHAT, "port", 1, UINT16_MAX, &port, err);
+    }
+    path->port = (uint16_t)port;
+    return result;
+}
+
+/* A list of one to MOVER_PATHS_MOST entries. */
+static int get_list(const json_t *document, const char *key, json_t **ret_list, struct error *err)
+{
+    int result = json_get_array_or_empty(document, WHAT, key, ret_list, err);
+    size_t count = json_array_size(*ret_list);
+    if (result == 0 && (count == 0 || count > MOVER_PATHS_MOST)) {
+        return error_set(err, EINVAL, WHAT ": \"%s\" must have 1 to %d entries", key,
+                         MOVER_PATHS_MOST);
+    }
+    return result;
+}
+
+static int decode_paths(const json_t *document, struct mover_setup *setup, struct error *err)
+{
+    json_t *list = NULL;
+    const json_t *entry;
+    int result = get_list(document, "paths", &list, err);
+    if (result < 0) {
+        return result;
+    }
+    json_array_foreach (list, setup->path_count, entry) {
+        result = decode_path(entry, &setup->paths[setup->path_count], err);
+        if (result < 0) {
+            return result;
+        }
+    }
+    return 0;
+}
+
+static int decode_on_timeout(const json_t *object, enum engine_on_timeout *ret_value,
+                             struct error *err)
+{
+    const char *name;
+    int result = json_get_string(object, WHAT, "on_timeout", &name, err);
+    if (result < 0) {
+        return result;
+    }
+    if (strcmp(name, "abort") != 0 && strcmp(name, "stop") != 0) {
+        return error_set(err, EINVAL, WHAT ": \"on_timeout\" is \"%s\"", name);
+    }
+    *ret_value = strcmp(name, "stop") == 0 ? ENGINE_ON_TIMEOUT_STOP : ENGINE_ON_TIMEOUT_ABORT;
+    return 0;
+}
+
+static int decode_limits(const json_t *object, struct engine_source_options *options,
+                         struct error *err)
+{
+    int result = get_u64(object, "blackout_target_ns", &options->blackout_target_ns, err);
+    if (result == 0) {
+        result = get_u64(object, "timeout_ns", &options->timeout_ns, err);
+    }
+    if (result == 0) {
+        result = get_u64(object, "bandwidth_limit", &options->bandwidth_limit, err);
+    }
+    if (result == 0) {
+        result = get_u64(object, "device_state_ns", &options->device_state_ns, err);
+    }
+    return result;
+}
+
 static int decode_options(const json_t *document, struct engine_source_options *options,
                           struct error *err)
 {
-    int result = get_u64(document, "blackout_target_ns", &options->blackout_target_ns, err);
+    json_t *object;
+    int64_t channels = 0;
+    int result = json_get_object_or_null(document, WHAT, "options", &object, err);
     if (result == 0) {
-        result = get_u64(document, "timeout_ns", &options->timeout_ns, err);
+        result = decode_limits(object, options, err);
     }
     if (result == 0) {
-        result = get_u64(document, "bandwidth_limit", &options->bandwidth_limit, err);
+        result = decode_on_timeout(object, &options->on_timeout, err);
     }
     if (result == 0) {
-        result = get_u64(document, "device_state_ns", &options->device_state_ns, err);
+        result = json_get_boolean_or(object, WHAT, "pace", true, &options->pace, err);
     }
+    if (result == 0) {
+        result = json_get_boolean_or(object, WHAT, "compress", true, &options->compress, err);
+    }
+    if (result == 0) {
+        result = json_get_integer(object, WHAT, "channels", 0, MOVER_CHANNELS_MOST, &channels, err);
+    }
+    options->channels = (unsigned)channels;
     return result;
 }
 
 static int decode_source(const json_t *document, struct mover_setup *setup, struct error *err)
 {
-    int64_t port = 0;
     int result = get_fd(document, "userfaultfd", &setup->userfaultfd, err);
     if (result == 0) {
         result = get_fd(document, "pagemap_fd", &setup->pagemap_fd, err);
@@ -179,19 +289,32 @@ static int decode_source(const json_t *document, struct mover_setup *setup, stru
         result = get_u64(document, "memory_address", &setup->memory_address, err);
     }
     if (result == 0) {
-        result = get_text(document, "connect_address", setup->connect_address,
-                          sizeof(setup->connect_address), err);
+        result = decode_paths(document, setup, err);
     }
-    if (result == 0) {
-        result = json_get_integer(document, WHAT, "connect_port", 1, UINT16_MAX, &port, err);
-    }
-    setup->connect_port = (uint16_t)port;
     return result < 0 ? result : decode_options(document, &setup->options, err);
+}
+
+static int decode_listeners(const json_t *document, struct mover_setup *setup, struct error *err)
+{
+    json_t *list = NULL;
+    const json_t *entry;
+    int result = get_list(document, "listen_fds", &list, err);
+    if (result < 0) {
+        return result;
+    }
+    json_array_foreach (list, setup->listen_count, entry) {
+        json_int_t fd = json_integer_value(entry); /* 0 for what is no integer */
+        if (fd <= MOVER_CONTROL_FD || fd > FD_MOST) {
+            return error_set(err, EINVAL, WHAT ": \"listen_fds\" must be descriptors");
+        }
+        setup->listen_fds[setup->listen_count] = (int)fd;
+    }
+    return 0;
 }
 
 static int decode_destination(const json_t *document, struct mover_setup *setup, struct error *err)
 {
-    int result = get_fd(document, "listen_fd", &setup->listen_fd, err);
+    int result = decode_listeners(document, setup, err);
     return result < 0 ? result
                       : get_u64(document, "silence_limit_ns", &setup->silence_limit_ns, err);
 }

@@ -16,12 +16,21 @@
 #define MOVER_SETUP_FD 3   /* readable: the setup document */
 #define MOVER_CONTROL_FD 4 /* listening UNIX socket: agents connect here, see control.h */
 #define MOVER_NICS_MOST 16
+#define MOVER_PATHS_MOST 16
+#define MOVER_CHANNELS_MOST 64
 
 enum mover_role { MOVER_ROLE_SOURCE, MOVER_ROLE_DESTINATION };
 
 struct mover_nic {
     int tap_fd;
     char mac[18];
+};
+
+/* A way to the destination: over which of the source's addresses to which of the destination's. */
+struct mover_path {
+    char local_address[64]; /* connected from; empty: the kernel chooses */
+    char address[64];       /* the destination mover's */
+    uint16_t port;
 };
 
 struct mover_setup {
@@ -40,13 +49,16 @@ struct mover_setup {
     int pagemap_fd;
     int watch_fd; /* non-blocking inotify, IN_MODIFY of the RAM file; made by mover_start() */
     uint64_t memory_address;
-    char connect_address[64]; /* the destination mover's, numeric, on the migration network */
-    uint16_t connect_port;
+    struct mover_path paths[MOVER_PATHS_MOST]; /* at least one; the first carries what there is one
+                                                  connection for */
+    size_t path_count;
     struct engine_source_options options;
 
     /* destination only */
-    int listen_fd; /* listening TCP socket on the migration network; takes one peer, the one with
-                      the token */
+    int listen_fds[MOVER_PATHS_MOST]; /* listening TCP sockets, one for each of this host's
+                                         migration addresses, which take one peer: the one with the
+                                         token */
+    size_t listen_count;
     uint64_t silence_limit_ns;
 };
 

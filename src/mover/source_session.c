@@ -32,7 +32,7 @@ static enum engine_verdict commit(void *ownership)
 }
 
 /* In attempts, so that a cancel is seen in between. */
-static int connect_patiently(struct source_session *session, const struct mover_setup *setup,
+static int connect_patiently(struct source_session *session, const struct mover_path *path,
                              struct error *err)
 {
     uint64_t deadline = clock_monotonic_ns() + CONNECT_TIMEOUT_NS;
@@ -41,8 +41,8 @@ static int connect_patiently(struct source_session *session, const struct mover_
         if (session_cancelled(session->server)) {
             return error_set(err, ECANCELED, "the move was cancelled");
         }
-        fd = socket_connect_tcp(setup->connect_address, setup->connect_port, CONNECT_ATTEMPT_NS,
-                                err);
+        fd = socket_connect_tcp_from(path->local_address, path->address, path->port,
+                                     CONNECT_ATTEMPT_NS, err);
     } while (fd == -ETIMEDOUT && clock_monotonic_ns() < deadline);
     return fd;
 }
@@ -50,7 +50,7 @@ static int connect_patiently(struct source_session *session, const struct mover_
 static int connect_channel(struct source_session *session, const struct mover_setup *setup,
                            struct error *err)
 {
-    int fd = connect_patiently(session, setup, err);
+    int fd = connect_patiently(session, &setup->paths[0], err);
     if (fd < 0) {
         return fd == -ECANCELED ? fd : error_wrap(err, "cannot reach the destination");
     }

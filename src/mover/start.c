@@ -13,7 +13,7 @@
 #include "base/socket.h"
 #include "mover/setup_document.h"
 
-#define FDS_MOST (MOVER_NICS_MOST + 8)
+#define FDS_MOST (MOVER_NICS_MOST + MOVER_PATHS_MOST + 8)
 
 /* Descriptors get new numbers in the mover: 3 and 4 are the document and the control socket. */
 struct placement {
@@ -43,7 +43,9 @@ static struct mover_setup renumber(const struct mover_setup *setup, int watch,
         renumbered.pagemap_fd = place(placement, setup->pagemap_fd);
         renumbered.watch_fd = place(placement, watch);
     } else {
-        renumbered.listen_fd = place(placement, setup->listen_fd);
+        for (size_t i = 0; i < setup->listen_count; i++) {
+            renumbered.listen_fds[i] = place(placement, setup->listen_fds[i]);
+        }
     }
     return renumbered;
 }

@@ -216,11 +216,12 @@ struct process_identity bench_start_mover(const struct bench *bench, const struc
         .qmp_fd = bench_vm_monitor(vm, "mover.qmp.sock"),
         .nics = {{.tap_fd = vm->tap_fd, .mac = BENCH_MAC}},
         .nic_count = 1,
-        .connect_address = "127.0.0.1",
-        .connect_port = peer_port,
+        .paths = {{.address = "127.0.0.1", .port = peer_port}},
+        .path_count = 1,
         .options = {.blackout_target_ns = 50 * NANOSECONDS_PER_MILLISECOND,
                     .device_state_ns = 10 * NANOSECONDS_PER_MILLISECOND},
-        .listen_fd = listen_fd,
+        .listen_fds = {listen_fd},
+        .listen_count = 1,
         .silence_limit_ns = 10 * NANOSECONDS_PER_SECOND,
     };
     CLEANUP_FREE char *path = file_path("%s/mover.sock", vm->folder);

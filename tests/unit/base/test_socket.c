@@ -1,6 +1,7 @@
 /* Sockets: time limits hold, descriptors arrive, listeners do not push each other out. */
 #include "test.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -80,6 +81,25 @@ static void tcp_connects_and_refuses(void **state)
     close(listener);
     assert_int_equal(socket_connect_tcp("127.0.0.1", port, LONG_NS, &err), -ECONNREFUSED);
     assert_non_null(strstr(err.message, "127.0.0.1 port"));
+}
+
+static void tcp_connects_from_the_address_that_was_named(void **state)
+{
+    (void)state;
+    struct error err = ERROR_NONE;
+    struct sockaddr_in seen;
+    socklen_t length = sizeof(seen);
+    uint16_t port = 0;
+    CLEANUP_CLOSE int listener = socket_listen_tcp("127.0.0.1", 0, &port, &err);
+    CLEANUP_CLOSE int client =
+        socket_connect_tcp_from("127.0.0.7", "127.0.0.1", port, LONG_NS, &err);
+    assert_true(listener >= 0 && client >= 0);
+    assert_int_equal(getsockname(client, (struct sockaddr *)&seen, &length), 0);
+    assert_int_equal(ntohl(seen.sin_addr.s_addr), 0x7f000007);
+    assert_int_equal(socket_connect_tcp_from("192.0.2.1", "127.0.0.1", port, LONG_NS, &err),
+                     -EADDRNOTAVAIL);
+    assert_non_null(strstr(err.message, "192.0.2.1"));
+    assert_int_equal(socket_connect_tcp_from("here", "127.0.0.1", port, LONG_NS, &err), -EINVAL);
 }
 
 static void time_limits_hold(void **state)
@@ -184,6 +204,7 @@ int main(void)
         scratch_test(only_a_stale_socket_is_replaced),
         cmocka_unit_test(bad_addresses_are_refused),
         cmocka_unit_test(tcp_connects_and_refuses),
+        cmocka_unit_test(tcp_connects_from_the_address_that_was_named),
         scratch_test(time_limits_hold),
         cmocka_unit_test(an_endless_limit_waits),
         cmocka_unit_test(descriptors_arrive),

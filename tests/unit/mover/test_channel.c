@@ -151,7 +151,7 @@ static void who_speaks_first_is_let_in(void **state)
     CLEANUP_LOBBY struct lobby lobby;
     int silent[2 * LOBBY_SEATS];
     char word[5] = "";
-    lobby_init(&lobby, pair->listener);
+    lobby_init(&lobby, &pair->listener, 1);
     for (size_t i = 0; i < 2 * LOBBY_SEATS; i++) { /* more than there are seats */
         silent[i] = knock(pair);
     }
@@ -168,6 +168,27 @@ static void who_speaks_first_is_let_in(void **state)
     }
 }
 
+static void the_lobby_has_several_doors(void **state)
+{
+    CLEANUP_LOBBY struct lobby lobby;
+    uint16_t ports[2];
+    int listeners[2];
+    for (size_t i = 0; i < 2; i++) {
+        listeners[i] = socket_listen_tcp("127.0.0.1", 0, &ports[i], NULL);
+        assert_true(listeners[i] >= 0);
+    }
+    (void)state;
+    lobby_init(&lobby, listeners, 2);
+    for (size_t i = 0; i < 2; i++) {
+        CLEANUP_CLOSE int speaker = socket_connect_tcp("127.0.0.1", ports[i], PATIENCE_NS, NULL);
+        assert_int_equal(write(speaker, "here", 4), 4);
+        CLEANUP_CLOSE int heard = lobby_wait(&lobby, PATIENCE_NS, NULL);
+        assert_true(heard >= 0);
+    }
+    close(listeners[0]);
+    close(listeners[1]);
+}
+
 int main(void)
 {
 #define WITH_PAIR(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
@@ -178,6 +199,7 @@ int main(void)
         WITH_PAIR(a_cancelled_move_waits_for_nobody_but_has_a_last_word),
         WITH_PAIR(waiting_ends_with_bytes_or_time),
         WITH_PAIR(who_speaks_first_is_let_in),
+        cmocka_unit_test(the_lobby_has_several_doors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,10 +19,17 @@ static struct mover_setup example(enum mover_role role)
                                 .pagemap_fd = 10,
                                 .watch_fd = 11,
                                 .memory_address = 0x7f0000000000,
-                                .connect_address = "10.0.0.2",
-                                .connect_port = 4242,
-                                .options = {.blackout_target_ns = 50, .timeout_ns = 60},
-                                .listen_fd = 12,
+                                .paths = {{"", "10.0.0.2", 4242}, {"10.1.0.1", "10.1.0.2", 4243}},
+                                .path_count = 2,
+                                .options = {.blackout_target_ns = 50,
+                                            .timeout_ns = 60,
+                                            .on_timeout = ENGINE_ON_TIMEOUT_STOP,
+                                            .pace = true,
+                                            .channels = 4,
+                                            .bandwidth_limit = 80,
+                                            .device_state_ns = 90},
+                                .listen_fds = {12, 13},
+                                .listen_count = 2,
                                 .silence_limit_ns = 70};
     for (int i = 0; i < ENGINE_TOKEN_SIZE; i++) {
         setup.token[i] = (uint8_t)(i * 7);
@@ -47,10 +54,30 @@ static void a_source_survives_the_way(void **state)
     assert_int_equal(got.watch_fd, sent.watch_fd);
     assert_int_equal(got.nic_count, 2);
     assert_string_equal(got.nics[1].mac, sent.nics[1].mac);
-    assert_string_equal(got.connect_address, sent.connect_address);
-    assert_int_equal(got.connect_port, sent.connect_port);
-    assert_int_equal(got.options.blackout_target_ns, 50);
-    assert_int_equal(got.options.timeout_ns, 60);
+    assert_int_equal(got.path_count, 2);
+    assert_memory_equal(got.paths, sent.paths, sizeof(sent.paths));
+}
+
+static void the_options_of_a_move_survive_the_way(void **state)
+{
+    (void)state;
+    for (int on = 0; on < 2; on++) {
+        struct mover_setup sent = example(MOVER_ROLE_SOURCE);
+        struct mover_setup got;
+        sent.options.pace = on;
+        sent.options.compress = !on;
+        sent.options.on_timeout = on ? ENGINE_ON_TIMEOUT_STOP : ENGINE_ON_TIMEOUT_ABORT;
+        CLEANUP_JSON json_t *document = mover_setup_encode(&sent);
+        assert_int_equal(mover_setup_decode(document, &got, NULL), 0);
+        assert_int_equal(got.options.blackout_target_ns, 50);
+        assert_int_equal(got.options.timeout_ns, 60);
+        assert_int_equal(got.options.on_timeout, sent.options.on_timeout);
+        assert_int_equal(got.options.pace, on);
+        assert_int_equal(got.options.compress, !on);
+        assert_int_equal(got.options.channels, 4);
+        assert_int_equal(got.options.bandwidth_limit, 80);
+        assert_int_equal(got.options.device_state_ns, 90);
+    }
 }
 
 static void a_destination_survives_the_way(void **state)
@@ -61,21 +88,37 @@ static void a_destination_survives_the_way(void **state)
     CLEANUP_JSON json_t *document = mover_setup_encode(&sent);
     assert_int_equal(mover_setup_decode(document, &got, NULL), 0);
     assert_int_equal(got.role, MOVER_ROLE_DESTINATION);
-    assert_int_equal(got.listen_fd, 12);
+    assert_int_equal(got.listen_count, 2);
+    assert_int_equal(got.listen_fds[0], 12);
+    assert_int_equal(got.listen_fds[1], 13);
     assert_int_equal(got.silence_limit_ns, 70);
 }
 
-/* Steals `value`: one key of a good document set to something else. */
+/* A document that must be refused without anything being written. */
+static void assert_document_refused(const json_t *document)
+{
+    struct mover_setup got = {.memory_size = 1};
+    struct error err = ERROR_NONE;
+    assert_int_equal(mover_setup_decode(document, &got, &err), -EINVAL);
+    assert_int_equal(got.memory_size, 1);
+    assert_true(*err.message != '\0');
+}
+
+/* Both steal `value`: one key of a good document, or of its options, set to something else. */
 static void assert_refused(const char *key, json_t *value)
 {
     struct mover_setup setup = example(MOVER_ROLE_SOURCE);
-    struct mover_setup got = {.memory_size = 1};
-    struct error err = ERROR_NONE;
     CLEANUP_JSON json_t *document = mover_setup_encode(&setup);
     json_object_set_new(document, key, value);
-    assert_int_equal(mover_setup_decode(document, &got, &err), -EINVAL);
-    assert_int_equal(got.memory_size, 1); /* untouched */
-    assert_true(*err.message != '\0');
+    assert_document_refused(document);
+}
+
+static void assert_option_refused(const char *key, json_t *value)
+{
+    struct mover_setup setup = example(MOVER_ROLE_SOURCE);
+    CLEANUP_JSON json_t *document = mover_setup_encode(&setup);
+    json_object_set_new(json_object_get(document, "options"), key, value);
+    assert_document_refused(document);
 }
 
 static void what_is_wrong_is_refused(void **state)
@@ -90,10 +133,59 @@ static void what_is_wrong_is_refused(void **state)
     assert_refused("memory_size", json_integer(0));
     assert_refused("memory_fd", json_integer(MOVER_SETUP_FD));
     assert_refused("qmp_fd", json_string("6"));
-    assert_refused("connect_port", json_integer(65536));
     assert_refused("vm_name", json_sprintf("%0100d", 0));
-    assert_refused("timeout_ns", json_integer(-1));
     assert_refused("nics", json_pack("[{s:i, s:s}]", "tap_fd", 7, "mac", "52:54:00:00:00:01:99"));
+}
+
+static void wrong_options_are_refused(void **state)
+{
+    (void)state;
+    assert_refused("options", json_null());
+    assert_refused("options", json_string("fast"));
+    assert_option_refused("timeout_ns", json_integer(-1));
+    assert_option_refused("blackout_target_ns", json_null());
+    assert_option_refused("on_timeout", json_string("explode"));
+    assert_option_refused("on_timeout", json_null());
+    assert_option_refused("pace", json_string("on"));
+    assert_option_refused("compress", json_integer(1));
+    assert_option_refused("channels", json_integer(-1));
+    assert_option_refused("channels", json_integer(MOVER_CHANNELS_MOST + 1));
+}
+
+static json_t *path_to(const char *address, int port)
+{
+    return json_pack("{s:s, s:s, s:i}", "local_address", "", "address", address, "port", port);
+}
+
+static void wrong_paths_are_refused(void **state)
+{
+    json_t *many = json_array();
+    char longest[80];
+    (void)state;
+    for (int i = 0; i <= MOVER_PATHS_MOST; i++) {
+        json_array_append_new(many, path_to("10.0.0.2", 4242));
+    }
+    snprintf(longest, sizeof(longest), "%070d", 0);
+    assert_refused("paths", many);
+    assert_refused("paths", json_null());
+    assert_refused("paths", json_array());
+    assert_refused("paths", json_pack("[s]", "10.0.0.2"));
+    assert_refused("paths", json_pack("[o]", path_to("10.0.0.2", 65536)));
+    assert_refused("paths", json_pack("[o]", path_to("10.0.0.2", 0)));
+    assert_refused("paths", json_pack("[o]", path_to(longest, 1)));
+}
+
+static void wrong_listeners_are_refused(void **state)
+{
+    struct mover_setup setup = example(MOVER_ROLE_DESTINATION);
+    CLEANUP_JSON json_t *document = mover_setup_encode(&setup);
+    (void)state;
+    json_object_set_new(document, "listen_fds", json_array());
+    assert_document_refused(document);
+    json_object_set_new(document, "listen_fds", json_pack("[i, s]", 12, "13"));
+    assert_document_refused(document);
+    json_object_set_new(document, "listen_fds", json_pack("[i]", MOVER_CONTROL_FD));
+    assert_document_refused(document);
 }
 
 static void too_many_nics_are_refused(void **state)
@@ -110,8 +202,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_source_survives_the_way),
+        cmocka_unit_test(the_options_of_a_move_survive_the_way),
         cmocka_unit_test(a_destination_survives_the_way),
         cmocka_unit_test(what_is_wrong_is_refused),
+        cmocka_unit_test(wrong_options_are_refused),
+        cmocka_unit_test(wrong_paths_are_refused),
+        cmocka_unit_test(wrong_listeners_are_refused),
         cmocka_unit_test(too_many_nics_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
