@@ -13,6 +13,7 @@
 #include "engine/zero.h"
 
 #define REGIONS_MOST 16384u /* of one PAGEMAP_SCAN call; it is resumed where it stopped */
+#define SKIP_LEAST 256u     /* pages; scanning fewer of them costs less than another call */
 
 static int watch_file(int fd)
 {
@@ -177,13 +178,14 @@ int engine_tracker_collect_populated(struct engine_tracker *tracker, struct page
     return 0;
 }
 
-/* Collects and protects in one walk, resumed while the vector fills up. */
-static int scan(struct engine_tracker *tracker, struct page_set *written, struct error *err)
+/* Collects and protects a run in one walk, resumed while the vector fills up. */
+static int scan(struct engine_tracker *tracker, struct page_run run, struct error *err)
 {
-    uint64_t end = tracker->address + tracker->memory_size;
+    uint64_t start = tracker->address + run.first * ENGINE_PAGE_SIZE;
+    uint64_t end = start + run.count * ENGINE_PAGE_SIZE;
     struct pm_scan_arg argument = {.size = sizeof(argument),
                                    .flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-                                   .start = tracker->address,
+                                   .start = start,
                                    .end = end,
                                    .vec = (uintptr_t)tracker->regions,
                                    .vec_len = REGIONS_MOST,
@@ -196,13 +198,45 @@ static int scan(struct engine_tracker *tracker, struct page_set *written, struct
         }
         for (int i = 0; i < count; i++) {
             const struct page_region *region = &tracker->regions[i];
-            page_set_add(written,
+            page_set_add(&tracker->written,
                          (struct page_run){(region->start - tracker->address) / ENGINE_PAGE_SIZE,
                                            (region->end - region->start) / ENGINE_PAGE_SIZE});
         }
         argument.start = argument.walk_end;
     }
     return 0;
+}
+
+/* The first run of `skip` in [from, end) that is worth two walks in place of one; an empty one at
+ * `end` when there is none. What is left in is scanned, and thus reported. */
+static struct page_run next_skipped(const struct page_set *skip, uint64_t from, uint64_t end)
+{
+    struct page_run run;
+    while (skip && from < end && page_set_next_run(skip, from, end - from, &run) &&
+           run.first < end) {
+        from = run.first + run.count;
+        if (run.count >= SKIP_LEAST) {
+            run.count = (from < end ? from : end) - run.first;
+            return run;
+        }
+    }
+    return (struct page_run){end, 0};
+}
+
+/* Scans a run, but for what is to be skipped. */
+static int scan_around(struct engine_tracker *tracker, struct page_run within,
+                       const struct page_set *skip, struct error *err)
+{
+    uint64_t page = within.first, end = within.first + within.count;
+    int result = 0;
+    while (result == 0 && page < end) {
+        struct page_run skipped = next_skipped(skip, page, end);
+        if (skipped.first > page) {
+            result = scan(tracker, (struct page_run){page, skipped.first - page}, err);
+        }
+        page = skipped.first + skipped.count;
+    }
+    return result;
 }
 
 /* Pages of an extent that nobody wrote, and that are zeroes now. */
@@ -239,25 +273,35 @@ static int find_dropped(struct engine_tracker *tracker, struct page_set *dropped
     return 0;
 }
 
+/* Adds the pages of `within` that were written to `pages`. */
+static void add_written(const struct engine_tracker *tracker, struct page_run within,
+                        struct page_set *pages)
+{
+    uint64_t end = within.first + within.count;
+    struct page_run run;
+    for (uint64_t page = within.first;
+         page < end && page_set_next_run(&tracker->written, page, end - page, &run) &&
+         run.first < end;
+         page = run.first + run.count) {
+        run.count = run.count < end - run.first ? run.count : end - run.first;
+        page_set_add(pages, run);
+    }
+}
+
 int engine_tracker_collect_dirty(struct engine_tracker *tracker, struct page_run within,
                                  const struct page_set *skip, struct page_set *dirty,
                                  struct page_set *dropped, struct error *err)
 {
-    (void)within; /* all of memory is looked at, whatever was asked for */
-    (void)skip;
-    page_set_clear(&tracker->written);
-    int result = scan(tracker, &tracker->written, err);
-    if (result < 0) {
-        return result;
-    }
-    if (was_punched(tracker)) {
+    bool all = within.count == tracker->memory_size / ENGINE_PAGE_SIZE;
+    page_set_remove(&tracker->written, within);
+    int result = scan_around(tracker, within, skip, err);
+    if (result == 0 && all && was_punched(tracker)) {
         result = find_dropped(tracker, dropped, err);
-        if (result < 0) {
-            return result;
-        }
-    } else {
-        page_set_unite(&tracker->populated, &tracker->written);
+    } else if (result == 0) {
+        add_written(tracker, within, &tracker->populated);
     }
-    page_set_unite(dirty, &tracker->written);
-    return 0;
+    if (result == 0) {
+        add_written(tracker, within, dirty);
+    }
+    return result;
 }

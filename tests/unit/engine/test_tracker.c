@@ -27,17 +27,21 @@ static void give(struct fixture *fixture, struct order order)
     guest_process_order(&fixture->process, order);
 }
 
-static void collect(struct fixture *fixture)
+static void collect_part(struct fixture *fixture, struct page_run within,
+                         const struct page_set *skip)
 {
     struct error err = ERROR_NONE;
     page_set_clear(&fixture->dirty);
     page_set_clear(&fixture->dropped);
-    if (engine_tracker_collect_dirty(
-            &fixture->tracker,
-            (struct page_run){0, fixture->tracker.memory_size / ENGINE_PAGE_SIZE}, NULL,
-            &fixture->dirty, &fixture->dropped, &err) < 0) {
+    if (engine_tracker_collect_dirty(&fixture->tracker, within, skip, &fixture->dirty,
+                                     &fixture->dropped, &err) < 0) {
         fail_msg("%s", err.message);
     }
+}
+
+static void collect(struct fixture *fixture)
+{
+    collect_part(fixture, (struct page_run){0, PAGES}, NULL);
 }
 
 static void start(struct fixture *fixture)
@@ -244,6 +248,57 @@ static void test_tells_pages_given_back_where_the_file_cannot_be_watched(void **
     }
 }
 
+static void test_collects_a_part_and_leaves_the_rest(void **state)
+{
+    struct fixture *fixture = fixture_of(state);
+    start(fixture);
+    give(fixture, (struct order){WRITE, 900, 300, 1, 1});
+    collect_part(fixture, (struct page_run){1000, 100}, NULL);
+    assert_int_equal(page_set_count(&fixture->dirty), 100);
+    assert_true(page_set_has(&fixture->dirty, 1000) && page_set_has(&fixture->dirty, 1099));
+    collect_part(fixture, (struct page_run){1000, 100}, NULL);
+    assert_int_equal(page_set_count(&fixture->dirty), 0);
+    give(fixture, (struct order){WRITE, 1050, 1, 1, 2});
+    collect(fixture);
+    assert_int_equal(page_set_count(&fixture->dirty), 200 + 1);
+}
+
+static void test_tells_pages_given_back_only_for_all_of_memory(void **state)
+{
+    struct fixture *fixture = fixture_of(state);
+    give(fixture, (struct order){WRITE, 0, 2048, 1, 1});
+    start(fixture);
+    give(fixture, (struct order){PUNCH, 512, 512, 1, 0});
+    collect_part(fixture, (struct page_run){0, 2048}, NULL);
+    assert_int_equal(page_set_count(&fixture->dropped), 0);
+    collect(fixture);
+    assert_int_equal(page_set_count(&fixture->dropped), 512);
+}
+
+static void test_reports_skipped_pages_once_they_are_asked_for(void **state)
+{
+    struct fixture *fixture = fixture_of(state);
+    struct page_set skip;
+    assert_int_equal(page_set_init(&skip, PAGES), 0);
+    page_set_add(&skip, (struct page_run){1024, 2048});
+    page_set_add(&skip, (struct page_run){5000, 2});
+    start(fixture);
+    give(fixture, (struct order){WRITE, 1000, 4100, 1, 1});
+    collect_part(fixture, (struct page_run){0, PAGES}, &skip);
+    for (uint64_t page = 1000; page < 5100; page++) {
+        bool skipped = page >= 1024 && page < 3072;
+        bool either = page == 5000 || page == 5001; /* too few to be left out */
+        assert_true(either || page_set_has(&fixture->dirty, page) == !skipped);
+        page_set_remove(&fixture->dirty, (struct page_run){page, 1});
+    }
+    assert_int_equal(page_set_count(&fixture->dirty), 0);
+    collect_part(fixture, (struct page_run){2000, 100}, NULL);
+    assert_int_equal(page_set_count(&fixture->dirty), 100);
+    collect(fixture);
+    assert_int_equal(page_set_count(&fixture->dirty), 2048 - 100);
+    page_set_done(&skip);
+}
+
 static void test_starts_again_after_a_stop(void **state)
 {
     struct fixture *fixture = fixture_of(state);
@@ -276,6 +331,9 @@ int main(void)
         ON_BOTH(test_tells_writes_into_holes_and_after_unmapping),
         ON_BOTH(test_finds_data_that_nobody_has_mapped),
         ON_BOTH(test_tells_pages_given_back_where_the_file_cannot_be_watched),
+        ON_BOTH(test_collects_a_part_and_leaves_the_rest),
+        ON_BOTH(test_tells_pages_given_back_only_for_all_of_memory),
+        ON_BOTH(test_reports_skipped_pages_once_they_are_asked_for),
         ON_BOTH(test_starts_again_after_a_stop),
     };
     missing = guest_process_missing();
