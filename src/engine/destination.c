@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "engine/destination_internal.h"
+#include "engine/handshake.h"
 
 #define SLICE_NS (20 * NANOSECONDS_PER_MILLISECOND)
 #define TELL_NS (100 * NANOSECONDS_PER_MILLISECOND)
@@ -45,11 +46,18 @@ static uint64_t now(const struct destination *destination)
     return destination->clock->now_ns(destination->clock->clock);
 }
 
+static uint64_t bytes_received(const struct destination *destination)
+{
+    const struct engine_arrivals *arrivals = destination->arrivals;
+    uint64_t others = arrivals ? arrivals->operations->bytes_received(arrivals->arrivals) : 0;
+    return destination->stream.bytes_received + others;
+}
+
 static void tell(struct destination *destination)
 {
     struct engine_progress *progress = &destination->progress;
     progress->round = destination->round;
-    progress->bytes_sent = destination->stream.bytes_received;
+    progress->bytes_sent = bytes_received(destination);
     progress->elapsed_ns = now(destination) - destination->started_ns;
     destination->progress_told_ns = now(destination);
     destination->observer->progress(destination->observer->observer, progress);
@@ -70,16 +78,27 @@ static int check_guest(const struct destination *destination, struct error *err)
     return guest->operations->check ? guest->operations->check(guest->guest, err) : 0;
 }
 
+/* Whether to go on: not cancelled, the new machine lives, no connection has failed. */
+static int check_well(const struct destination *destination, struct error *err)
+{
+    const struct engine_arrivals *arrivals = destination->arrivals;
+    if (destination->observer->cancelled(destination->observer->observer)) {
+        return error_set(err, ECANCELED, "the move was cancelled");
+    }
+    int result = check_guest(destination, err);
+    if (result < 0 || !arrivals || destination->state != DESTINATION_RECEIVING) {
+        return result;
+    }
+    return arrivals->operations->check(arrivals->arrivals, err);
+}
+
 /* Waits for the next frame, and receives its header. */
 static int next_frame(struct destination *destination, struct wire_header *ret_header,
                       struct error *err)
 {
     uint64_t began_ns = now(destination), limit_ns = destination->options->silence_limit_ns;
     for (;;) {
-        if (destination->observer->cancelled(destination->observer->observer)) {
-            return error_set(err, ECANCELED, "the move was cancelled");
-        }
-        int result = check_guest(destination, err);
+        int result = check_well(destination, err);
         if (result < 0) {
             return result;
         }
@@ -97,40 +116,11 @@ static int next_frame(struct destination *destination, struct wire_header *ret_h
     }
 }
 
-static int check_hello(const struct destination *destination, const struct wire_hello *hello,
-                       struct error *err)
-{
-    const struct engine_destination_options *options = destination->options;
-    if (!wire_token_equal(hello->token, options->token)) {
-        return error_set(err, EACCES, "the source does not know the secret of this move");
-    }
-    if (strcmp(hello->move_id, options->move_id) != 0) {
-        return error_set(err, EPROTO, "the source means another move, %s", hello->move_id);
-    }
-    if (hello->channel != 0 || hello->channel_count != 1) {
-        return error_set(err, EPROTO, "the source wants channel %u of %u, but this version has one",
-                         hello->channel, hello->channel_count);
-    }
-    if (hello->page_size != ENGINE_PAGE_SIZE) {
-        return error_set(err, EPROTO, "the source sends pages of %u bytes instead of %u",
-                         hello->page_size, ENGINE_PAGE_SIZE);
-    }
-    if (hello->memory_size != destination->guest->memory_size) {
-        return error_set(err, EPROTO,
-                         "the guest has %llu bytes of memory at the source, but %llu here",
-                         (unsigned long long)hello->memory_size,
-                         (unsigned long long)destination->guest->memory_size);
-    }
-    return 0;
-}
-
-/* The versions come first, and are understood whatever follows them. */
-static int receive_hello(struct destination *destination, struct error *err)
+static int receive_hello(struct destination *destination, const struct handshake_terms *terms,
+                         unsigned *ret_channel_count, struct error *err)
 {
     struct wire_header header;
-    struct wire_versions versions;
-    struct wire_hello hello;
-    unsigned version;
+    unsigned channel;
     int result = next_frame(destination, &header, err);
     if (result < 0) {
         return result;
@@ -140,38 +130,41 @@ static int receive_hello(struct destination *destination, struct error *err)
     }
     result = stream_receive(&destination->stream, destination->body, header.length, err);
     if (result == 0) {
-        result = wire_versions_decode(destination->body, &versions, err);
+        result = handshake_check_hello(terms, destination->body, header.length, &channel,
+                                       ret_channel_count, err);
     }
-    if (result == 0) {
-        result = wire_versions_agree(&versions, "source", &version, err);
+    if (result == 0 && channel != 0) {
+        return error_set(err, EPROTO, "the source begins with channel %u", channel);
     }
-    if (result < 0) {
-        return result;
-    }
-    if (header.length != WIRE_HELLO_SIZE) {
-        return error_set(err, EPROTO, "the source's HELLO has %u bytes instead of %d",
-                         header.length, WIRE_HELLO_SIZE);
-    }
-    result = wire_hello_decode(destination->body, &hello, err);
-    return result < 0 ? result : check_hello(destination, &hello, err);
+    return result;
 }
 
-static int send_welcome(struct destination *destination, struct error *err)
+/* Further connections are let in from now on: no more than both sides want. */
+static int open_arrivals(struct destination *destination, unsigned channel_count, struct error *err)
 {
-    uint8_t body[WIRE_WELCOME_SIZE];
-    struct wire_welcome welcome = {0};
-    wire_versions_fill(&welcome.magic, &welcome.version, &welcome.lowest_version, welcome.program);
-    memcpy(welcome.move_id, destination->options->move_id, sizeof(welcome.move_id));
-    wire_welcome_encode(&welcome, body);
-    return stream_send(&destination->stream, WIRE_WELCOME, body, sizeof(body), err);
+    const struct engine_arrivals *arrivals = destination->arrivals;
+    unsigned most = destination->options->channels_most;
+    unsigned count = channel_count < most ? channel_count : most;
+    if (!arrivals || count < 2) {
+        return 0;
+    }
+    return arrivals->operations->open(arrivals->arrivals, count - 1, &destination->received, err);
 }
 
 static int shake_hands(struct destination *destination, struct error *err)
 {
+    const struct engine_destination_options *options = destination->options;
+    struct handshake_terms terms = {options->token, options->move_id,
+                                    destination->guest->memory_size};
+    unsigned channel_count;
     tell_phase(destination, ENGINE_PHASE_CONNECT);
-    int result = receive_hello(destination, err);
+    int result = receive_hello(destination, &terms, &channel_count, err);
     if (result == 0) {
-        result = send_welcome(destination, err);
+        result = open_arrivals(destination, channel_count, err);
+    }
+    if (result == 0) {
+        unsigned most = destination->arrivals ? options->channels_most : 1;
+        result = handshake_send_welcome(&destination->stream, &terms, most, err);
     }
     if (result == 0) {
         set_state(destination, DESTINATION_RECEIVING);
@@ -180,20 +173,63 @@ static int shake_hands(struct destination *destination, struct error *err)
     return result;
 }
 
-static int end_round(struct destination *destination, uint32_t length, struct error *err)
+/* The other connections bring their parts of the round, too. */
+static int await_arrivals(struct destination *destination, const struct wire_round_end *end,
+                          struct error *err)
+{
+    const struct engine_arrivals *arrivals = destination->arrivals;
+    uint64_t began_ns = now(destination);
+    if (!arrivals) {
+        return error_set(err, EPROTO, "the source has %u channels more than this side let in",
+                         end->channels);
+    }
+    for (;;) {
+        int result = check_well(destination, err);
+        if (result == 0) {
+            result = arrivals->operations->await_round(arrivals->arrivals, end->channels,
+                                                       end->number, SLICE_NS, err);
+        }
+        if (result != 0) {
+            return result < 0 ? result : 0;
+        }
+        if (now(destination) - began_ns >= destination->options->silence_limit_ns) {
+            return error_set(err, ETIMEDOUT, "a part of round %u is missing", end->number);
+        }
+    }
+}
+
+/* All of the round is in memory. */
+static int settle_round(struct destination *destination, const struct wire_round_end *end,
+                        struct error *err)
+{
+    uint64_t *pages = &destination->statistics->pages_received;
+    if (end->channels > 0) {
+        int result = await_arrivals(destination, end, err);
+        if (result < 0) {
+            return result;
+        }
+        const struct engine_arrivals *arrivals = destination->arrivals;
+        arrivals->operations->settle(arrivals->arrivals, &destination->received, pages);
+    }
+    lane_receiver_settle(&destination->lane, &destination->received, pages);
+    return 0;
+}
+
+static int end_round(struct destination *destination, struct error *err)
 {
     uint8_t body[WIRE_ROUND_ACK_SIZE];
     struct wire_round_end end;
-    int result = stream_receive(&destination->stream, destination->body, length, err);
-    if (result == 0) {
-        result = wire_round_end_decode(destination->body, &end, err);
-    }
+    int result = lane_receiver_round_end(&destination->lane, &end, err);
     if (result < 0) {
         return result;
     }
     if (end.number != destination->round + 1) {
         return error_set(err, EPROTO, "the source broke the protocol: round %u ends after round %u",
                          end.number, destination->round);
+    }
+    result = settle_round(destination, &end, err);
+    if (result < 0) {
+        return result;
     }
     destination->round = end.number;
     wire_round_ack_encode(&(struct wire_round_ack){.number = end.number}, body);
@@ -229,6 +265,9 @@ static int end_state(struct destination *destination, uint32_t length, struct er
                          (unsigned long long)end.state_bytes,
                          (unsigned long long)destination->state_bytes);
     }
+    if (destination->arrivals) {
+        destination->arrivals->operations->close(destination->arrivals->arrivals);
+    }
     set_state(destination, DESTINATION_LOADING);
     return 0;
 }
@@ -239,11 +278,11 @@ static int receive_frame(struct destination *destination, const struct wire_head
 {
     switch (header->type) {
     case WIRE_PAGES:
-        return destination_receive_pages(destination, header->length, err);
+    case WIRE_PACKED:
     case WIRE_ZERO:
-        return destination_receive_zero(destination, header->length, err);
+        return lane_receiver_take(&destination->lane, header, err);
     case WIRE_ROUND_END:
-        return end_round(destination, header->length, err);
+        return end_round(destination, err);
     case WIRE_DEVICE_STATE:
         return receive_state(destination, header->length, err);
     case WIRE_STATE_END:
@@ -360,6 +399,7 @@ static enum engine_outcome run(struct destination *destination, struct error *er
 
 static void destination_free(struct destination *destination)
 {
+    lane_receiver_done(&destination->lane);
     page_set_done(&destination->received);
     free(destination->body);
     free(destination);
@@ -379,11 +419,13 @@ static struct destination *destination_new(uint64_t pages)
     return destination;
 }
 
-enum engine_outcome engine_destination_run(
-    const struct engine_destination_options *options, const struct engine_destination_guest *guest,
-    const struct engine_channel *channel, const struct engine_clock *clock,
-    const struct engine_ownership *ownership, const struct engine_observer *observer,
-    struct engine_destination_statistics *ret_statistics, struct error *err)
+enum engine_outcome
+engine_destination_run(const struct engine_destination_options *options,
+                       const struct engine_destination_guest *guest,
+                       const struct engine_channel *channel, const struct engine_arrivals *arrivals,
+                       const struct engine_clock *clock, const struct engine_ownership *ownership,
+                       const struct engine_observer *observer,
+                       struct engine_destination_statistics *ret_statistics, struct error *err)
 {
     *ret_statistics = (struct engine_destination_statistics){0};
     struct destination *destination = destination_new(guest->memory_size / ENGINE_PAGE_SIZE);
@@ -393,14 +435,19 @@ enum engine_outcome engine_destination_run(
     }
     destination->options = options;
     destination->guest = guest;
+    destination->arrivals = arrivals;
     destination->clock = clock;
     destination->ownership = ownership;
     destination->observer = observer;
     destination->statistics = ret_statistics;
     destination->stream = (struct stream){.channel = channel, .peer = "source"};
     destination->started_ns = now(destination);
-    enum engine_outcome outcome = run(destination, err);
-    ret_statistics->bytes_received = destination->stream.bytes_received;
+    enum engine_outcome outcome = ENGINE_OUTCOME_STAYED;
+    if (lane_receiver_init(&destination->lane, &destination->stream, guest, &destination->received,
+                           err) == 0) {
+        outcome = run(destination, err);
+    }
+    ret_statistics->bytes_received = bytes_received(destination);
     destination_free(destination);
     return outcome;
 }

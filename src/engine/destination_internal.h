@@ -2,11 +2,12 @@
  * The destination side of a move, shared by its files:
  *
  *   destination.c        states, handshake, loading, readiness, doubt
- *   destination_pages.c  what PAGES and ZERO do to the guest's memory
+ *   lane_receiver.c      what PAGES, PACKED and ZERO do to the guest's memory
  */
 #pragma once
 
 #include "engine/destination.h"
+#include "engine/lane_receiver.h"
 #include "engine/stream.h"
 
 enum destination_state {
@@ -21,6 +22,7 @@ enum destination_state {
 struct destination {
     const struct engine_destination_options *options;
     const struct engine_destination_guest *guest;
+    const struct engine_arrivals *arrivals; /* NULL: channel 0 is alone */
     const struct engine_clock *clock;
     const struct engine_ownership *ownership;
     const struct engine_observer *observer;
@@ -30,15 +32,9 @@ struct destination {
     struct engine_progress progress;
     uint64_t progress_told_ns;
     uint64_t started_ns;
-    uint32_t round;           /* the last one completed */
-    uint64_t state_bytes;     /* device state received */
-    struct page_set received; /* pages that hold data; all others are holes: zeroes */
-    uint8_t *body;            /* WIRE_STATE_MOST bytes: tables, device state */
-    struct wire_run runs[WIRE_RUNS_MOST];
+    uint32_t round;            /* the last one completed */
+    uint64_t state_bytes;      /* device state received */
+    struct page_set received;  /* pages that held data at the last ROUND_END; else holes: zeroes */
+    struct lane_receiver lane; /* of channel 0 */
+    uint8_t *body;             /* WIRE_STATE_MOST bytes: greetings, device state */
 };
-
-/* Receives the body of a PAGES frame into the guest's memory. */
-int destination_receive_pages(struct destination *destination, uint32_t length, struct error *err);
-
-/* Receives the body of a ZERO frame and makes those pages zeroes. */
-int destination_receive_zero(struct destination *destination, uint32_t length, struct error *err);

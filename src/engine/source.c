@@ -16,11 +16,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "engine/handshake.h"
 #include "engine/source_internal.h"
 #include "engine/source_progress.h"
-
-_Static_assert(ENGINE_TOKEN_SIZE == WIRE_TOKEN_SIZE, "one token");
-_Static_assert(ENGINE_PAGE_SIZE == WIRE_PAGE_SIZE, "one page size");
 
 struct state_row {
     const char *name;
@@ -65,58 +63,43 @@ uint64_t source_lap(struct source *source)
     return lap_ns;
 }
 
-static int send_hello(struct source *source, struct error *err)
+static int greet(struct source *source, unsigned *ret_channels_most, struct error *err)
 {
-    uint8_t body[WIRE_HELLO_SIZE];
-    struct wire_hello hello = {.channel = 0,
-                               .channel_count = 1,
-                               .page_size = ENGINE_PAGE_SIZE,
-                               .memory_size = source->guest->memory_size};
-    wire_versions_fill(&hello.magic, &hello.version, &hello.lowest_version, hello.program);
-    memcpy(hello.token, source->options->token, sizeof(hello.token));
-    memcpy(hello.move_id, source->options->move_id, sizeof(hello.move_id));
-    wire_hello_encode(&hello, body);
-    return source_send(source, WIRE_HELLO, body, sizeof(body), err);
+    const struct engine_source_options *options = source->options;
+    struct handshake_terms terms = {options->token, options->move_id, source->guest->memory_size};
+    uint8_t body[WIRE_GREETING_MOST];
+    uint32_t length;
+    unsigned channels = source->lanes ? options->channels : 1;
+    source->last_sent_ns = source_now(source);
+    int result = handshake_send_hello(&source->stream, &terms, 0, channels, err);
+    if (result == 0) {
+        result = source_expect_greeting(source, body, &length, err);
+    }
+    return result < 0 ? result
+                      : handshake_check_welcome(&terms, body, length, ret_channels_most, err);
 }
 
-static int check_welcome(const struct source *source, const uint8_t *body, uint32_t length,
-                         struct error *err)
+/* Further connections, as many as both sides want. */
+static int open_lanes(struct source *source, unsigned channels_most, struct error *err)
 {
-    struct wire_versions versions;
-    struct wire_welcome welcome;
-    unsigned version;
-    int result = wire_versions_decode(body, &versions, err);
-    if (result == 0) {
-        result = wire_versions_agree(&versions, "destination", &version, err);
+    const struct engine_lanes *lanes = source->lanes;
+    unsigned channels = source->options->channels;
+    unsigned count = channels < channels_most ? channels : channels_most;
+    if (!lanes || count < 2) {
+        source->lanes = NULL;
+        return 0;
     }
-    if (result < 0) {
-        return result;
-    }
-    if (length != WIRE_WELCOME_SIZE) {
-        return error_set(err, EPROTO, "the destination's WELCOME has %u bytes instead of %d",
-                         length, WIRE_WELCOME_SIZE);
-    }
-    result = wire_welcome_decode(body, &welcome, err);
-    if (result == 0 && strcmp(welcome.move_id, source->options->move_id) != 0) {
-        return error_set(err, EPROTO, "the destination expects another move, %s", welcome.move_id);
-    }
-    return result;
+    return lanes->operations->open(lanes->lanes, count - 1, &source->delivered, err);
 }
 
 static int shake_hands(struct source *source, struct error *err)
 {
-    uint8_t body[WIRE_GREETING_MOST];
-    uint32_t length;
+    unsigned channels_most;
     source_progress_phase(source, ENGINE_PHASE_CONNECT);
-    int result = send_hello(source, err);
-    if (result == 0) {
-        result = source_expect_greeting(source, body, &length, err);
-    }
-    if (result == 0) {
-        result = check_welcome(source, body, length, err);
-    }
+    int result = greet(source, &channels_most, err);
     if (result == 0) {
         source->started_ns = source_now(source);
+        result = open_lanes(source, channels_most, err);
     }
     return result;
 }
@@ -209,7 +192,7 @@ static void finish_statistics(struct source *source)
     struct engine_statistics *statistics = source->statistics;
     const struct engine_blackout *blackout = &statistics->blackout;
     source_round_record(source);
-    statistics->bytes_sent = source->stream.bytes_sent;
+    statistics->bytes_sent = source_bytes_sent(source);
     statistics->total_ns = source->started_ns ? source_now(source) - source->started_ns : 0;
     statistics->blackout_ns = blackout->last_pass_ns + blackout->save_state_ns +
                               blackout->load_state_ns + blackout->commit_ns + blackout->run_ns;
@@ -217,6 +200,7 @@ static void finish_statistics(struct source *source)
 
 static void source_free(struct source *source)
 {
+    lane_sender_done(&source->lane);
     page_set_done(&source->pending);
     page_set_done(&source->dropped);
     page_set_done(&source->delivered);
@@ -241,13 +225,12 @@ static struct source *source_new(uint64_t pages)
     return source;
 }
 
-enum engine_outcome engine_source_run(const struct engine_source_options *options,
-                                      const struct engine_source_guest *guest,
-                                      const struct engine_channel *channel,
-                                      const struct engine_clock *clock,
-                                      const struct engine_ownership *ownership,
-                                      const struct engine_observer *observer,
-                                      struct engine_statistics *ret_statistics, struct error *err)
+enum engine_outcome
+engine_source_run(const struct engine_source_options *options,
+                  const struct engine_source_guest *guest, const struct engine_channel *channel,
+                  const struct engine_lanes *lanes, const struct engine_clock *clock,
+                  const struct engine_ownership *ownership, const struct engine_observer *observer,
+                  struct engine_statistics *ret_statistics, struct error *err)
 {
     *ret_statistics = (struct engine_statistics){0};
     struct source *source = source_new(guest->memory_size / ENGINE_PAGE_SIZE);
@@ -258,13 +241,18 @@ enum engine_outcome engine_source_run(const struct engine_source_options *option
     }
     source->options = options;
     source->guest = guest;
+    source->lanes = lanes;
     source->clock = clock;
     source->ownership = ownership;
     source->observer = observer;
     source->stream = (struct stream){.channel = channel, .peer = "destination"};
     source->statistics = ret_statistics;
     source->progress.predicted_blackout_ns = UINT64_MAX;
-    enum engine_outcome outcome = run(source, err);
+    enum engine_outcome outcome = ENGINE_OUTCOME_STAYED;
+    if (lane_sender_init(&source->lane, &source->stream, guest, &source->delivered, true, err) ==
+        0) {
+        outcome = run(source, err);
+    }
     finish_statistics(source);
     source_free(source);
     return outcome;

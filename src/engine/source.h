@@ -12,6 +12,7 @@
 
 #include "engine/channel.h"
 #include "engine/guest.h"
+#include "engine/lanes.h"
 #include "engine/world.h"
 
 /* The secret of one move, by which its two sides know each other. */
@@ -44,15 +45,14 @@ enum engine_outcome {
 };
 
 /*
- * Runs a move to its end. Always returns with a decided owner. `ret_statistics` is filled in every
- * case; `err`, which must not be NULL, says why a move STAYED, and is filled after MOVED too when
- * the destination's word that it runs is missing. When err->code is ECANCELED the operator gave up.
- * A guest that STAYED runs as before, with no tracking.
+ * Runs a move to its end; `lanes` NULL: over `channel` alone. Always returns with a decided owner.
+ * `ret_statistics` is filled in every case; `err`, which must not be NULL, says why a move STAYED,
+ * and is filled after MOVED too when the destination's word that it runs is missing. When err->code
+ * is ECANCELED the operator gave up. A guest that STAYED runs as before, with no tracking.
  */
-enum engine_outcome engine_source_run(const struct engine_source_options *options,
-                                      const struct engine_source_guest *guest,
-                                      const struct engine_channel *channel,
-                                      const struct engine_clock *clock,
-                                      const struct engine_ownership *ownership,
-                                      const struct engine_observer *observer,
-                                      struct engine_statistics *ret_statistics, struct error *err);
+enum engine_outcome
+engine_source_run(const struct engine_source_options *options,
+                  const struct engine_source_guest *guest, const struct engine_channel *channel,
+                  const struct engine_lanes *lanes, const struct engine_clock *clock,
+                  const struct engine_ownership *ownership, const struct engine_observer *observer,
+                  struct engine_statistics *ret_statistics, struct error *err);

@@ -22,6 +22,7 @@
  */
 #pragma once
 
+#include "engine/lanes.h"
 #include "engine/rate.h"
 #include "engine/source.h"
 #include "engine/stream.h"
@@ -47,13 +48,6 @@ enum source_state {
     SOURCE_ABORTED, /* the source owns it */
 };
 
-/* Pages gathered for one PAGES frame, and zero pages for one ZERO frame. */
-struct batch {
-    struct page_run runs[WIRE_RUNS_MOST];
-    uint32_t run_count;
-    uint64_t pages;
-};
-
 struct source {
     const struct engine_source_options *options;
     const struct engine_source_guest *guest;
@@ -68,9 +62,13 @@ struct source {
     struct page_set delivered;
     struct page_set new_dirty;   /* scratch of source_collect() */
     struct page_set new_dropped; /* likewise */
-    struct batch data;
-    struct batch zero;
-    uint8_t table[WIRE_HEADER_SIZE + WIRE_TABLE_MOST];
+
+    struct lane_sender lane;          /* of channel 0 */
+    const struct engine_lanes *lanes; /* the further connections; NULL: none */
+    struct page_batch batch;          /* to be sent next */
+    bool on_lanes;                    /* they carry a part of this round */
+    struct lane_figures figures;      /* of the whole move */
+    uint32_t rounds_acknowledged;
 
     struct rate rate;
     uint64_t collected_ns;     /* when the dirty set was last collected */
@@ -114,6 +112,9 @@ int source_expect(struct source *source, enum wire_type type, void *body, size_t
 /* Waits for a greeting, whose length varies with its version. */
 int source_expect_greeting(struct source *source, uint8_t body[WIRE_GREETING_MOST],
                            uint32_t *ret_length, struct error *err);
+/* Says something when nothing was said for long: the destination's own limit on silence must not
+ * end a move that is only waiting, or sends over other connections. */
+int source_keep_alive(struct source *source, struct error *err);
 /* Lets time pass, awake to cancel and peer. */
 int source_pause(struct source *source, uint64_t duration_ns, struct error *err);
 
@@ -128,9 +129,14 @@ int source_collect(struct source *source, struct error *err);
 void source_begin_round(struct source *source);
 /* Sends all that is pending and dropped. */
 int source_send_pages(struct source *source, struct error *err);
-/* Says that the round is complete; source_await_round() waits until it has arrived. */
+/* Says that the round is complete; source_await_rounds() waits until all that were ended have
+ * arrived. */
 int source_end_round(struct source *source, struct error *err);
-int source_await_round(struct source *source, struct error *err);
+int source_await_rounds(struct source *source, struct error *err);
+
+/* Over all connections: bytes given to the network, and of these those still on this side. */
+uint64_t source_bytes_sent(const struct source *source);
+uint64_t source_bytes_queued(const struct source *source);
 
 /* source_precopy.c */
 int source_precopy(struct source *source, struct error *err);

@@ -29,7 +29,7 @@ int source_send(struct source *source, enum wire_type type, const void *body, si
 }
 
 /* The destination's own limit on silence must not end a move that is only waiting. */
-static int keep_alive(struct source *source, struct error *err)
+int source_keep_alive(struct source *source, struct error *err)
 {
     if (source->state >= SOURCE_COMMITTING ||
         source_now(source) - source->last_sent_ns < SOURCE_KEEPALIVE_NS) {
@@ -83,24 +83,18 @@ struct patience {
     uint64_t queued;
 };
 
-static uint64_t queued(const struct source *source)
-{
-    const struct engine_channel *channel = source->stream.channel;
-    return channel->operations->queued(channel->channel);
-}
-
 static struct patience patience_begin(const struct source *source, uint64_t limit_ns)
 {
     return (struct patience){.limit_ns = limit_ns > 0 ? limit_ns : SOURCE_SILENCE_NS,
                              .absolute = limit_ns > 0,
                              .since_ns = source_now(source),
-                             .queued = queued(source)};
+                             .queued = source_bytes_queued(source)};
 }
 
 static int patience_check(const struct source *source, struct patience *patience,
                           enum wire_type type, struct error *err)
 {
-    uint64_t still_queued = queued(source);
+    uint64_t still_queued = source_bytes_queued(source);
     if (!patience->absolute && still_queued != patience->queued) {
         patience->queued = still_queued;
         patience->since_ns = source_now(source);
@@ -127,7 +121,7 @@ static int expect_header(struct source *source, enum wire_type type, uint64_t li
         if (result == 0) {
             result = patience_check(source, &patience, type, err);
             if (result == 0) {
-                result = keep_alive(source, err);
+                result = source_keep_alive(source, err);
             }
             source_progress_sample(source);
         } else if (result > 0) {
@@ -188,7 +182,7 @@ int source_pause(struct source *source, uint64_t duration_ns, struct error *err)
             result = source_poll_peer(source, err);
         }
         if (result == 0) {
-            result = keep_alive(source, err);
+            result = source_keep_alive(source, err);
         }
         uint64_t now_ns = source_now(source);
         if (result < 0 || now_ns >= end_ns) {

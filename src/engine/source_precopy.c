@@ -57,7 +57,7 @@ static int send_round(struct source *source, struct error *err)
         result = source_end_round(source, err);
     }
     if (result == 0) {
-        result = source_await_round(source, err);
+        result = source_await_rounds(source, err);
     }
     source->round.duration_ns = source_now(source) - source->round_began_ns;
     if (result == 0) {

@@ -43,7 +43,7 @@ void source_round_open(struct source *source)
     source_round_record(source);
     source->round = (struct engine_round){.number = number};
     source->round_began_ns = source_now(source);
-    source->round_bytes_before = source->stream.bytes_sent;
+    source->round_bytes_before = source_bytes_sent(source);
     source->round_from = source->progress.fraction;
     source->round_to = number == 1 ? FIRST_ROUND_SHARE
                                    : source->round_from + (ROUNDS_SHARE - source->round_from) / 2;
@@ -52,20 +52,18 @@ void source_round_open(struct source *source)
 
 static uint64_t bytes_delivered(const struct source *source)
 {
-    const struct engine_channel *channel = source->stream.channel;
-    uint64_t queued = channel->operations->queued(channel->channel);
-    uint64_t sent = source->stream.bytes_sent;
+    uint64_t queued = source_bytes_queued(source), sent = source_bytes_sent(source);
     return queued < sent ? sent - queued : 0;
 }
 
 void source_rate_resume(struct source *source)
 {
-    rate_resume(&source->rate, source_now(source), source->stream.bytes_sent);
+    rate_resume(&source->rate, source_now(source), source_bytes_sent(source));
 }
 
 void source_rate_finish(struct source *source)
 {
-    rate_sample(&source->rate, source_now(source), source->stream.bytes_sent);
+    rate_sample(&source->rate, source_now(source), source_bytes_sent(source));
 }
 
 static uint64_t pages_pending(const struct source *source)
@@ -105,7 +103,7 @@ static void update_progress(struct source *source)
         double part = (double)done / (double)round->pages_to_send;
         progress->fraction = source->round_from + (source->round_to - source->round_from) * part;
     }
-    progress->bytes_sent = source->stream.bytes_sent;
+    progress->bytes_sent = source_bytes_sent(source);
     progress->bytes_remaining =
         done < round->pages_to_send ? (round->pages_to_send - done) * ENGINE_PAGE_SIZE : 0;
     progress->rate = rate_per_second(&source->rate);

@@ -67,11 +67,28 @@ static int save_state(struct source *source, struct error *err)
     return result;
 }
 
+/* Where the last pages went over several connections, the device state must not overtake them: the
+ * destination waits for the end of that round before it takes anything more. */
+static int fence(struct source *source, struct error *err)
+{
+    if (!source->on_lanes) {
+        return 0;
+    }
+    int result = source_end_round(source, err);
+    source->round.duration_ns = source_now(source) - source->round_began_ns;
+    source->statistics->blackout.last_pass_ns += source_lap(source);
+    source_begin_round(source);
+    return result;
+}
+
 /* The last round: what was written up to the stop, and by saving the state. */
 static int last_round(struct source *source, struct error *err)
 {
     source_begin_round(source);
     int result = send_last_pages(source, err);
+    if (result == 0) {
+        result = fence(source, err);
+    }
     if (result == 0) {
         result = save_state(source, err);
     }
@@ -99,7 +116,7 @@ static int end_state(struct source *source, struct error *err)
 static int await_ready(struct source *source, struct error *err)
 {
     uint8_t body[WIRE_READY_SIZE];
-    int result = source_await_round(source, err);
+    int result = source_await_rounds(source, err);
     if (result == 0) {
         result = source_expect(source, WIRE_READY, body, sizeof(body), SOURCE_READY_LIMIT_NS, err);
     }

@@ -70,7 +70,7 @@ static enum engine_outcome run_engine(struct destination_session *session,
     struct engine_destination_options options = {.silence_limit_ns = setup->silence_limit_ns};
     memcpy(options.token, setup->token, sizeof(options.token));
     memcpy(options.move_id, setup->move_id, sizeof(options.move_id));
-    return engine_destination_run(&options, &session->guest.guest, &session->channel.channel,
+    return engine_destination_run(&options, &session->guest.guest, &session->channel.channel, NULL,
                                   &clock, &ownership, &observer, statistics, err);
 }
 

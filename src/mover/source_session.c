@@ -67,7 +67,7 @@ static enum engine_outcome run_engine(struct source_session *session,
     struct engine_observer observer = {
         .progress = tell_progress, .cancelled = session_cancelled, .observer = session->server};
     return engine_source_run(&setup->options, &session->guest.guest, &session->channel.channel,
-                             &clock, &ownership, &observer, statistics, err);
+                             NULL, &clock, &ownership, &observer, statistics, err);
 }
 
 enum engine_outcome source_session_run(const struct mover_setup *setup,

@@ -17,15 +17,17 @@
 #include "base/uuid.h"
 
 #define WIRE_MAGIC 0x31525644u /* "DVR1" */
-#define WIRE_VERSION 1
-#define WIRE_LOWEST_VERSION 1 /* the oldest peer that we still understand */
+#define WIRE_VERSION 2
+#define WIRE_LOWEST_VERSION 2 /* the oldest peer that we still understand */
 
 #define WIRE_PAGE_SIZE 4096u
-#define WIRE_RUNS_MOST 1000u       /* runs in one table: with its header they fit one sendmsg(2) */
-#define WIRE_PAGES_MOST 2048u      /* pages of data in one PAGES frame: 8 MiB */
-#define WIRE_STATE_MOST (1u << 20) /* device state in one frame */
-#define WIRE_REASON_MOST 512u      /* text of an ABORT */
-#define WIRE_GREETING_MOST 1024u   /* HELLO and WELCOME of any version */
+#define WIRE_RUNS_MOST 1000u        /* runs in one table: with its header they fit one sendmsg(2) */
+#define WIRE_PAGES_MOST 2048u       /* pages of data in one PAGES frame: 8 MiB */
+#define WIRE_PACKED_PAGES_MOST 256u /* pages of content in one PACKED frame: 1 MiB */
+#define WIRE_STATE_MOST (1u << 20)  /* device state in one frame */
+#define WIRE_CHANNELS_MOST 64u      /* connections of one move */
+#define WIRE_REASON_MOST 512u       /* text of an ABORT */
+#define WIRE_GREETING_MOST 1024u    /* HELLO and WELCOME of any version */
 
 /* The kinds of field: their type in C, and their bytes on the wire. */
 #define WIRE_TOKEN_SIZE 32
@@ -68,16 +70,25 @@ enum {
 
 #define WIRE_WELCOME_FIELDS(FIELD) \
     WIRE_VERSIONS_FIELDS(FIELD)    \
-    FIELD(uuid, move_id)
+    FIELD(uuid, move_id)           \
+    FIELD(u16, channels_most)
 
-/* Fixed part of PAGES and ZERO: a table of that many runs follows. */
-#define WIRE_TABLE_FIELDS(FIELD) FIELD(u32, run_count)
+/* Fixed part of PAGES, PACKED and ZERO: a table of that many runs follows. `method` says how the
+ * content is packed: one of enum pack_method in PACKED, else 0. */
+#define WIRE_TABLE_FIELDS(FIELD) \
+    FIELD(u32, run_count)        \
+    FIELD(u16, method)           \
+    FIELD(u16, reserved)
 
 #define WIRE_RUN_FIELDS(FIELD) \
     FIELD(u64, first)          \
     FIELD(u32, count)
 
-#define WIRE_ROUND_END_FIELDS(FIELD) FIELD(u32, number)
+/* On channel 0 `channels` says how many others carried a part of the round, and end it too; on
+ * those it is 0. */
+#define WIRE_ROUND_END_FIELDS(FIELD) \
+    FIELD(u32, number)               \
+    FIELD(u16, channels)
 #define WIRE_ROUND_ACK_FIELDS(FIELD) FIELD(u32, number)
 #define WIRE_STATE_END_FIELDS(FIELD) FIELD(u64, state_bytes)
 #define WIRE_READY_FIELDS(FIELD) FIELD(u64, load_state_ns)
@@ -137,7 +148,9 @@ WIRE_BODIES(WIRE_DECLARE)
     FRAME(RUN, 10, 0, 0)                                                  \
     FRAME(RUNNING, 11, WIRE_RUNNING_SIZE, WIRE_RUNNING_SIZE)              \
     FRAME(ABORT, 12, WIRE_ABORT_SIZE, WIRE_ABORT_SIZE + WIRE_REASON_MOST) \
-    FRAME(KEEPALIVE, 13, 0, 0)
+    FRAME(KEEPALIVE, 13, 0, 0)                                            \
+    FRAME(PACKED, 14, WIRE_TABLE_LEAST + 1,                               \
+          WIRE_TABLE_MOST + WIRE_PACKED_PAGES_MOST * WIRE_PAGE_SIZE)
 
 #define WIRE_FRAME_ENUM(NAME, number, least, most) WIRE_##NAME = (number),
 enum wire_type { WIRE_FRAMES(WIRE_FRAME_ENUM) };

@@ -128,7 +128,7 @@ static void run_source(void *context)
     struct engine_observer observer = {source_progress, source_cancelled, scenario};
     struct sim_outcome *outcome = &scenario->outcome;
     outcome->source =
-        engine_source_run(&scenario->source_options, &guest, &channel, &clock, &ownership,
+        engine_source_run(&scenario->source_options, &guest, &channel, NULL, &clock, &ownership,
                           &observer, &outcome->statistics, &outcome->source_error);
     outcome->source_end_ns = scenario->world.now_ns;
     sim_world_trace(&scenario->world, "ends: %d %s", (int)outcome->source,
@@ -147,7 +147,7 @@ static void run_destination(void *context)
     struct engine_observer observer = {destination_progress, destination_cancelled, scenario};
     struct sim_outcome *outcome = &scenario->outcome;
     outcome->destination = engine_destination_run(
-        &scenario->destination_options, &guest, &channel, &clock, &ownership, &observer,
+        &scenario->destination_options, &guest, &channel, NULL, &clock, &ownership, &observer,
         &outcome->destination_statistics, &outcome->destination_error);
     sim_world_trace(&scenario->world, "ends: %d %s", (int)outcome->destination,
                     outcome->destination_error.message);

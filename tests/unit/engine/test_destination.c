@@ -142,7 +142,7 @@ static enum engine_outcome receive(struct fixture *fixture)
     struct engine_observer observer = {progress, cancelled, NULL};
     struct engine_destination_statistics statistics;
     shutdown(fixture->sockets[0], SHUT_WR);
-    return engine_destination_run(&options, &guest, &channel, &clock, &ownership, &observer,
+    return engine_destination_run(&options, &guest, &channel, NULL, &clock, &ownership, &observer,
                                   &statistics, &fixture->err);
 }
 

@@ -152,7 +152,7 @@ static void *run_destination(void *argument)
                                              .memory_fd = fixture->copy_fd};
     struct engine_destination_statistics statistics;
     fixture->destination_outcome =
-        engine_destination_run(&options, &guest, &channel, &real_clock, &ownership, &nobody,
+        engine_destination_run(&options, &guest, &channel, NULL, &real_clock, &ownership, &nobody,
                                &statistics, &fixture->destination_error);
     shutdown(fixture->sockets[1], SHUT_RDWR);
     munmap(guest.memory, MEMORY_SIZE);
@@ -184,7 +184,7 @@ static enum engine_outcome move(struct fixture *fixture, struct engine_statistic
                                         .memory_fd = fixture->process.memory_fd};
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, run_destination, fixture), 0);
-    enum engine_outcome outcome = engine_source_run(&options, &guest, &channel, &real_clock,
+    enum engine_outcome outcome = engine_source_run(&options, &guest, &channel, NULL, &real_clock,
                                                     &ownership, &nobody, ret_statistics, err);
     shutdown(fixture->sockets[0], SHUT_RDWR);
     pthread_join(thread, NULL);

@@ -214,7 +214,7 @@ static void *run_destination(void *argument)
     struct engine_ownership ownership = {.settle = settle, .ownership = fixture};
     struct engine_observer observer = {.progress = progress, .cancelled = cancelled};
     fixture->destination_outcome = engine_destination_run(
-        &fixture->options, &guest, &channel, &real_clock, &ownership, &observer,
+        &fixture->options, &guest, &channel, NULL, &real_clock, &ownership, &observer,
         &fixture->destination_statistics, &fixture->destination_error);
     shutdown(fixture->sockets[1], SHUT_RDWR);
     return NULL;
@@ -244,7 +244,7 @@ static enum engine_outcome move(struct fixture *fixture,
     struct engine_observer observer = {progress, cancelled, fixture};
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, run_destination, fixture), 0);
-    enum engine_outcome outcome = engine_source_run(options, &guest, &channel, &real_clock,
+    enum engine_outcome outcome = engine_source_run(options, &guest, &channel, NULL, &real_clock,
                                                     &ownership, &observer, ret_statistics, err);
     shutdown(fixture->sockets[0], SHUT_RDWR);
     pthread_join(thread, NULL);

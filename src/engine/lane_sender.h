@@ -1,0 +1,55 @@
+/*
+ * Sending pages over one connection: zero pages told or left out, content sent as it is, packed, or
+ * straight from the RAM file. One for channel 0, and one for each further connection, in a thread
+ * of its own; none of them knows of the others.
+ */
+#pragma once
+
+#include "engine/guest.h"
+#include "engine/page_batch.h"
+#include "engine/stream.h"
+
+/* What one connection, or all of them, sent. */
+struct lane_figures {
+    uint64_t pages_sent; /* as data */
+    uint64_t pages_zero; /* found to be zero: told, or left out */
+    uint64_t content_bytes;
+};
+
+struct lane_sender {
+    struct stream *stream; /* borrowed */
+    const struct engine_source_guest *guest;
+
+    /* Pages of which the destination has data: `delivered` as it was when the round began, changed
+     * by what this lane has sent since. A lane that is alone writes into `delivered` itself. */
+    struct page_set *delivered; /* borrowed */
+    bool alone;
+    struct page_set sent;   /* owned; empty where alone */
+    struct page_set zeroed; /* likewise */
+
+    struct lane_figures figures; /* since the last lane_sender_settle() */
+    struct page_batch data;
+    struct page_batch zero;
+    uint8_t table[WIRE_HEADER_SIZE + WIRE_TABLE_MOST];
+};
+
+/* `delivered` is borrowed, and not changed by others between two settlements. With `alone` no other
+ * lane runs while this one sends. 0 or -ENOMEM. */
+int lane_sender_init(struct lane_sender *lane, struct stream *stream,
+                     const struct engine_source_guest *guest, struct page_set *delivered,
+                     bool alone, struct error *err);
+void lane_sender_done(struct lane_sender *lane);
+
+/* Sends all pages of `batch`, read as they are now. */
+int lane_sender_send(struct lane_sender *lane, const struct page_batch *batch, struct error *err);
+
+/* Says that these pages, of which the destination has data, are zeroes now. */
+int lane_sender_tell_zero(struct lane_sender *lane, const struct page_batch *batch,
+                          struct error *err);
+
+/* Says that nothing more of round `number` comes on this connection, nor on `channels` others. */
+int lane_sender_end_round(struct lane_sender *lane, uint32_t number, unsigned channels,
+                          struct error *err);
+
+/* Takes what was sent since the last time into `delivered`, and its figures into `sum`. */
+void lane_sender_settle(struct lane_sender *lane, struct lane_figures *sum);

@@ -1,0 +1,40 @@
+/*
+ * The further connections of a move, as the source's engine sees them: whoever implements this runs
+ * a lane_sender on each, in threads or one after the other. A batch goes to whichever lane is free,
+ * so a faster one takes more and none waits for another.
+ *
+ * Within a round no page is in two batches, and the order of batches means nothing; between rounds
+ * stands the destination's ROUND_ACK.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "engine/lane_sender.h"
+
+struct engine_lanes_operations {
+    /* The destination has let channel 0 in: opens at most `most` further connections. `delivered`
+     * is borrowed, and changed only by settle(). Those that cannot be opened are done without. */
+    int (*open)(void *lanes, unsigned most, struct page_set *delivered, struct error *err);
+
+    /* Takes a copy of `batch`, to be sent soon: 1; 0 when no lane had room within timeout_ns. */
+    int (*submit)(void *lanes, const struct page_batch *batch, uint64_t timeout_ns,
+                  struct error *err);
+
+    /* Lets every lane end round `number` after what was submitted: 1 and how many do, when all have
+     * been told to the destination; 0 when that takes longer than timeout_ns (ask again). */
+    int (*end_round)(void *lanes, uint32_t number, uint64_t timeout_ns, unsigned *ret_lanes,
+                     struct error *err);
+
+    /* Between end_round() and the next submit(): what was sent goes into `delivered` and `sum`. */
+    void (*settle)(void *lanes, struct lane_figures *sum);
+
+    /* Running totals: bytes given to the network, and of these those still on this side. */
+    uint64_t (*bytes_sent)(void *lanes);
+    uint64_t (*bytes_queued)(void *lanes);
+};
+
+struct engine_lanes {
+    const struct engine_lanes_operations *operations;
+    void *lanes;
+};
