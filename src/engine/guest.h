@@ -28,9 +28,10 @@ struct engine_source_guest_operations {
 
     /* Adds to `dirty` the pages of `within` written since they were last collected, and protects
      * them again: what is written after that is reported by a later call. Pages of `skip` (NULL:
-     * none) may be left out, unprotected: they are reported once they are asked for again. May
-     * report pages outside of `within`. When `within` is all of memory, adds to `dropped` the pages
-     * that became holes (their content is zeroes now); a page in both is taken as dirty. */
+     * none) may be left out, unprotected: they are reported once they are asked for again. Pages
+     * outside of `within` are left as they are. When `within` is all of memory, adds to `dropped`
+     * the pages that became holes (their content is zeroes now); a page in both is taken as dirty.
+     */
     int (*collect_dirty)(void *guest, struct page_run within, const struct page_set *skip,
                          struct page_set *dirty, struct page_set *dropped, struct error *err);
 

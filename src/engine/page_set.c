@@ -40,17 +40,39 @@ void page_set_clear(struct page_set *set)
     memset(set->words, 0, word_count(set->pages) * sizeof(*set->words));
 }
 
-static void apply_run(struct page_set *set, struct page_run run, bool member)
+/* One word of a run on its way: which it is, and which of its bits belong to the run. */
+struct piece {
+    uint64_t index;
+    uint64_t mask;
+};
+
+/* Cuts the first word's piece off the run; false when it is empty. */
+static bool next_piece(struct page_run *run, struct piece *ret_piece)
+{
+    if (run->count == 0) {
+        return false;
+    }
+    uint64_t low = run->first % WORD_BITS;
+    uint64_t count = run->count < WORD_BITS - low ? run->count : WORD_BITS - low;
+    *ret_piece = (struct piece){run->first / WORD_BITS, word_mask(low, low + count)};
+    run->first += count;
+    run->count -= count;
+    return true;
+}
+
+static void check_run(const struct page_set *set, struct page_run run)
 {
     assert(run.first <= set->pages && run.count <= set->pages - run.first);
-    uint64_t page = run.first, end = run.first + run.count;
-    while (page < end) {
-        uint64_t base = page - page % WORD_BITS;
-        uint64_t high = end - base < WORD_BITS ? end - base : WORD_BITS;
-        uint64_t mask = word_mask(page - base, high);
-        uint64_t *word = &set->words[base / WORD_BITS];
-        *word = member ? *word | mask : *word & ~mask;
-        page = base + high;
+    (void)set, (void)run;
+}
+
+static void apply_run(struct page_set *set, struct page_run run, bool member)
+{
+    struct piece piece;
+    check_run(set, run);
+    while (next_piece(&run, &piece)) {
+        uint64_t *word = &set->words[piece.index];
+        *word = member ? *word | piece.mask : *word & ~piece.mask;
     }
 }
 
@@ -70,37 +92,98 @@ bool page_set_has(const struct page_set *set, uint64_t page)
     return set->words[page / WORD_BITS] >> (page % WORD_BITS) & 1;
 }
 
-uint64_t page_set_count(const struct page_set *set)
+static struct page_run all_of(const struct page_set *set)
 {
+    return (struct page_run){0, set->pages};
+}
+
+uint64_t page_set_count_within(const struct page_set *set, struct page_run within)
+{
+    struct piece piece;
     uint64_t count = 0;
-    for (uint64_t i = 0; i < word_count(set->pages); i++) {
-        count += (uint64_t)__builtin_popcountll(set->words[i]);
+    check_run(set, within);
+    while (next_piece(&within, &piece)) {
+        count += (uint64_t)__builtin_popcountll(set->words[piece.index] & piece.mask);
     }
     return count;
 }
 
+uint64_t page_set_count(const struct page_set *set)
+{
+    return page_set_count_within(set, all_of(set));
+}
+
+void page_set_unite_within(struct page_set *into, const struct page_set *from,
+                           struct page_run within)
+{
+    struct piece piece;
+    assert(into->pages == from->pages);
+    check_run(into, within);
+    while (next_piece(&within, &piece)) {
+        into->words[piece.index] |= from->words[piece.index] & piece.mask;
+    }
+}
+
 void page_set_unite(struct page_set *into, const struct page_set *from)
 {
+    page_set_unite_within(into, from, all_of(into));
+}
+
+void page_set_subtract_within(struct page_set *into, const struct page_set *from,
+                              struct page_run within)
+{
+    struct piece piece;
     assert(into->pages == from->pages);
-    for (uint64_t i = 0; i < word_count(into->pages); i++) {
-        into->words[i] |= from->words[i];
+    check_run(into, within);
+    while (next_piece(&within, &piece)) {
+        into->words[piece.index] &= ~(from->words[piece.index] & piece.mask);
     }
 }
 
 void page_set_subtract(struct page_set *into, const struct page_set *from)
 {
-    assert(into->pages == from->pages);
-    for (uint64_t i = 0; i < word_count(into->pages); i++) {
-        into->words[i] &= ~from->words[i];
+    page_set_subtract_within(into, from, all_of(into));
+}
+
+void page_set_intersect_within(struct page_set *into, const struct page_set *with,
+                               struct page_run within)
+{
+    struct piece piece;
+    assert(into->pages == with->pages);
+    check_run(into, within);
+    while (next_piece(&within, &piece)) {
+        into->words[piece.index] &= with->words[piece.index] | ~piece.mask;
     }
 }
 
 void page_set_intersect(struct page_set *into, const struct page_set *with)
 {
-    assert(into->pages == with->pages);
-    for (uint64_t i = 0; i < word_count(into->pages); i++) {
-        into->words[i] &= with->words[i];
+    page_set_intersect_within(into, with, all_of(into));
+}
+
+/* Where in a word its member number `number` (from 0) is. */
+static unsigned member_at(uint64_t word, uint64_t number)
+{
+    while (number-- > 0) {
+        word &= word - 1;
     }
+    return (unsigned)__builtin_ctzll(word);
+}
+
+uint64_t page_set_span(const struct page_set *set, uint64_t from, uint64_t members)
+{
+    struct page_run rest = {from, set->pages - from};
+    struct piece piece;
+    check_run(set, rest);
+    while (members > 0 && next_piece(&rest, &piece)) {
+        uint64_t word = set->words[piece.index] & piece.mask;
+        uint64_t count = (uint64_t)__builtin_popcountll(word);
+        if (count >= members) {
+            return piece.index * WORD_BITS + member_at(word, members - 1) + 1 - from;
+        }
+        members -= count;
+    }
+    return rest.first - from;
 }
 
 /* The first page at or after `from`, below `limit`, that is (or is not) a member; `limit` if none.
@@ -120,14 +203,23 @@ static uint64_t find(const struct page_set *set, uint64_t from, uint64_t limit, 
     return limit;
 }
 
+bool page_set_next_run_within(const struct page_set *set, struct page_run within, uint64_t most,
+                              struct page_run *ret_run)
+{
+    check_run(set, within);
+    uint64_t end = within.first + within.count;
+    uint64_t first = find(set, within.first, end, true);
+    if (first >= end) {
+        return false;
+    }
+    uint64_t limit = most < end - first ? first + most : end;
+    *ret_run = (struct page_run){.first = first, .count = find(set, first, limit, false) - first};
+    return true;
+}
+
 bool page_set_next_run(const struct page_set *set, uint64_t from, uint64_t most,
                        struct page_run *ret_run)
 {
-    uint64_t first = find(set, from, set->pages, true);
-    if (first >= set->pages) {
-        return false;
-    }
-    uint64_t limit = most < set->pages - first ? first + most : set->pages;
-    *ret_run = (struct page_run){.first = first, .count = find(set, first, limit, false) - first};
-    return true;
+    struct page_run rest = {from, from < set->pages ? set->pages - from : 0};
+    return rest.count > 0 && page_set_next_run_within(set, rest, most, ret_run);
 }

@@ -34,7 +34,24 @@ void page_set_unite(struct page_set *into, const struct page_set *from);
 void page_set_subtract(struct page_set *into, const struct page_set *from);
 void page_set_intersect(struct page_set *into, const struct page_set *with);
 
+/* The same, of the pages of `within` alone, which must lie within the sets (asserted): what they
+ * cost depends on its length, not on the guest's. */
+uint64_t page_set_count_within(const struct page_set *set, struct page_run within);
+void page_set_unite_within(struct page_set *into, const struct page_set *from,
+                           struct page_run within);
+void page_set_subtract_within(struct page_set *into, const struct page_set *from,
+                              struct page_run within);
+void page_set_intersect_within(struct page_set *into, const struct page_set *with,
+                               struct page_run within);
+
+/* The length of the shortest run from `from` on that holds `members` members, or all the rest. */
+uint64_t page_set_span(const struct page_set *set, uint64_t from, uint64_t members);
+
 /* The first run of members at or after `from`, at most `most` pages long; false when there is none.
  */
 bool page_set_next_run(const struct page_set *set, uint64_t from, uint64_t most,
                        struct page_run *ret_run);
+
+/* The first run of members within `within`. */
+bool page_set_next_run_within(const struct page_set *set, struct page_run within, uint64_t most,
+                              struct page_run *ret_run);

@@ -204,6 +204,8 @@ static void source_free(struct source *source)
     page_set_done(&source->pending);
     page_set_done(&source->dropped);
     page_set_done(&source->delivered);
+    page_set_done(&source->told_zero);
+    page_set_done(&source->held);
     page_set_done(&source->new_dirty);
     page_set_done(&source->new_dropped);
     free(source);
@@ -217,6 +219,7 @@ static struct source *source_new(uint64_t pages)
     }
     if (page_set_init(&source->pending, pages) < 0 || page_set_init(&source->dropped, pages) < 0 ||
         page_set_init(&source->delivered, pages) < 0 ||
+        page_set_init(&source->told_zero, pages) < 0 || page_set_init(&source->held, pages) < 0 ||
         page_set_init(&source->new_dirty, pages) < 0 ||
         page_set_init(&source->new_dropped, pages) < 0) {
         source_free(source);

@@ -14,7 +14,9 @@
  *   pending    pages whose content the destination lacks; sent as they are when they are sent
  *   dropped    pages that became zeroes since; told if the destination has data there. Never also
  *              pending.
- *   delivered  pages for which the destination has been sent data; everywhere else it has zeroes
+ *   told_zero  pages told as zeroes in this round. A round's frames may arrive in any order, so
+ * data of such a page must wait for the next round: in `held` until then. delivered  pages for
+ * which the destination has been sent data; everywhere else it has zeroes
  *
  * A page outside of pending and dropped, not written since the last collect_dirty(), is equal on
  * both sides (once the frames on their way have arrived). That holds because a page is protected
@@ -60,6 +62,8 @@ struct source {
     struct page_set pending;
     struct page_set dropped;
     struct page_set delivered;
+    struct page_set told_zero;
+    struct page_set held;
     struct page_set new_dirty;   /* scratch of source_collect() */
     struct page_set new_dropped; /* likewise */
 
@@ -73,7 +77,8 @@ struct source {
     struct rate rate;
     uint64_t collected_ns;     /* when the dirty set was last collected */
     uint64_t collect_took_ns;  /* how long that took */
-    uint64_t dirty_per_second; /* bytes, between the last two collections */
+    uint64_t dirty_per_second; /* bytes, between the last two collections of everything */
+    uint64_t pages_written;    /* found by collecting stretches since then */
     uint64_t last_sent_ns;     /* for KEEPALIVE */
 
     uint64_t started_ns;   /* the handshake's end */
@@ -122,6 +127,9 @@ int source_pause(struct source *source, uint64_t duration_ns, struct error *err)
 
 /* Adds to pending and dropped what changed since the last time. */
 int source_collect(struct source *source, struct error *err);
+/* The same for a stretch that is about to be sent, at a cost that depends on its length alone: what
+ * was written there earlier in this round need not be sent again. */
+int source_collect_run(struct source *source, struct page_run within, struct error *err);
 
 /* source_rounds.c */
 

@@ -1,11 +1,12 @@
 /*
  * Sending one round of pages.
  *
- * Zeroes are told first, then all that is pending is cut into batches. Where there is much to send
- * they go to the further connections, whichever is free; else, and always for the last few pages of
- * a stopped guest, they go over channel 0 at once. A page is in one batch of a round only, and the
- * destination acknowledges a round when all of its parts are there, so no order is needed between
- * the connections.
+ * Zeroes are told first, then all that is pending is walked, stretch by stretch: what was written
+ * in a stretch by the time its turn comes goes with it, and need not be sent in the next round.
+ * Where there is much to send they go to the further connections, whichever is free; else, and
+ * always for the last few pages of a stopped guest, they go over channel 0 at once. A page is in
+ * one batch of a round only, and the destination acknowledges a round when all of its parts are
+ * there, so no order is needed between the connections.
  */
 #include <assert.h>
 
@@ -13,6 +14,9 @@
 #include "engine/source_internal.h"
 #include "engine/source_progress.h"
 
+#define STRETCH_PAGES_LEAST 64u
+#define STRETCH_PAGES_MOST 65536u
+#define STRETCH_PAGES_UNKNOWN 1024u /* before the rate is known */
 #define LANE_BATCH_PAGES 512u  /* one batch to a lane: 2 MiB, of one huge page where it can be */
 #define LANES_FROM_PAGES 2048u /* to wake the lanes for less (8 MiB) costs more than it saves */
 
@@ -127,6 +131,7 @@ static int send_dropped(struct source *source, struct error *err)
     }
     page_batch_empty(batch);
     settle_lane(source);
+    page_set_unite(&source->told_zero, &source->dropped);
     page_set_clear(&source->dropped);
     return result < 0 ? result : look_around(source, err);
 }
@@ -143,13 +148,14 @@ static uint64_t batch_pages(const struct source *source)
     return pages > 0 ? pages : 1;
 }
 
-/* The next batch of what is pending from `page` on; returns where it ends. */
-static uint64_t fill_batch(struct source *source, uint64_t page, uint64_t most)
+/* The next batch of what is pending from `page` on, below `end`; returns where it ends. */
+static uint64_t fill_batch(struct source *source, uint64_t page, uint64_t end, uint64_t most)
 {
     struct page_batch *batch = &source->batch;
     struct page_run run;
     while (!page_batch_is_full(batch, most) &&
-           page_set_next_run(&source->pending, page, most - batch->pages, &run)) {
+           page_set_next_run_within(&source->pending, (struct page_run){page, end - page},
+                                    most - batch->pages, &run)) {
         page_batch_add(batch, run);
         page = run.first + run.count;
     }
@@ -165,21 +171,52 @@ static void extend_round(struct source *source)
     source->on_lanes = source->lanes && pages >= LANES_FROM_PAGES;
 }
 
-int source_send_pages(struct source *source, struct error *err)
+/* How many pages to send between two collections: a tenth of a second's. */
+static uint64_t stretch_pages(const struct source *source)
 {
-    extend_round(source);
-    int result = send_dropped(source, err);
-    uint64_t most = batch_pages(source), page = 0;
+    uint64_t pages = rate_per_second(&source->rate) / 10 / ENGINE_PAGE_SIZE;
+    if (pages == 0) {
+        return STRETCH_PAGES_UNKNOWN;
+    }
+    return pages < STRETCH_PAGES_LEAST  ? STRETCH_PAGES_LEAST
+           : pages > STRETCH_PAGES_MOST ? STRETCH_PAGES_MOST
+                                        : pages;
+}
+
+/* Sends what is pending in a stretch. */
+static int send_stretch(struct source *source, struct page_run stretch, struct error *err)
+{
+    uint64_t most = batch_pages(source);
+    uint64_t page = stretch.first, end = stretch.first + stretch.count;
+    int result = 0;
     while (result == 0) {
-        page = fill_batch(source, page, most);
+        page = fill_batch(source, page, end, most);
         if (source->batch.run_count == 0) {
             break;
         }
         result = send_batch(source, err);
     }
-    if (result == 0) {
-        page_set_clear(&source->pending);
+    page_set_remove(&source->pending, stretch);
+    return result;
+}
+
+int source_send_pages(struct source *source, struct error *err)
+{
+    extend_round(source);
+    int result = send_dropped(source, err);
+    struct page_run stretch = {0, 0};
+    while (result == 0 && stretch.first < source->pending.pages) {
+        stretch.count = page_set_span(&source->pending, stretch.first, stretch_pages(source));
+        if (stretch.first > 0 && source->state == SOURCE_PRECOPY) { /* the first one just was */
+            result = source_collect_run(source, stretch, err);
+        }
+        if (result == 0) {
+            result = send_stretch(source, stretch, err);
+        }
+        stretch.first += stretch.count;
     }
+    page_set_unite(&source->pending, &source->held);
+    page_set_clear(&source->held);
     return result;
 }
 
@@ -189,6 +226,7 @@ void source_begin_round(struct source *source)
     source_rate_resume(source);
     source->on_lanes = false;
     page_batch_empty(&source->batch);
+    page_set_clear(&source->told_zero);
 }
 
 /* The lanes send what they have, and say that it is all. */

@@ -89,8 +89,8 @@ static void check_rounds(struct sim_world *world, const struct engine_statistics
                "a round's bytes do not hold its pages");
         bool next_grew = statistics->blackout_ns > 0 || kept == ENGINE_ROUNDS_KEPT;
         bool next_counts = i + 2 < kept || (i + 2 == kept && !next_grew);
-        expect(world, !next_counts || round->pages_dirtied == round[1].pages_to_send,
-               "what a round left dirty is not what the next one had");
+        expect(world, !next_counts || round->pages_dirtied <= round[1].pages_to_send,
+               "a round did not have what the last one left dirty");
     }
     expect(world, bytes <= statistics->bytes_sent, "rounds sent more than all");
 }

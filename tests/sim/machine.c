@@ -146,16 +146,17 @@ static int collect_dirty(void *guest, struct page_run within, const struct page_
                          struct page_set *dirty, struct page_set *dropped, struct error *err)
 {
     struct sim_machine *machine = guest;
-    (void)within;
     (void)skip;
     if (random_once_in(&machine->world->random, 4) &&
         fail_if(machine, SIM_FAULT_COLLECT, "collect_dirty", err) < 0) {
         return -EIO;
     }
-    page_set_unite(dirty, &machine->dirty);
-    page_set_unite(dropped, &machine->dropped);
-    page_set_clear(&machine->dirty);
-    page_set_clear(&machine->dropped);
+    page_set_unite_within(dirty, &machine->dirty, within);
+    page_set_remove(&machine->dirty, within);
+    if (within.count == machine->pages) {
+        page_set_unite(dropped, &machine->dropped);
+        page_set_clear(&machine->dropped);
+    }
     sim_world_spend(machine->world, random_between(&machine->world->random, 1000, 100000));
     return 0;
 }

@@ -108,6 +108,73 @@ static void test_algebra(void **state)
     page_set_done(&right);
 }
 
+static void add_some(struct page_set *set)
+{
+    for (uint64_t page = 0; page < PAGES; page++) {
+        if (random_below(3) == 0) {
+            page_set_add(set, (struct page_run){page, 1});
+        }
+    }
+}
+
+/* What the algebra of a stretch must do to page `page`. */
+static void check_page(uint64_t page, struct page_run within, const struct page_set *left,
+                       const struct page_set *right, const struct page_set results[3])
+{
+    bool inside = page >= within.first && page - within.first < within.count;
+    bool a = page_set_has(left, page), b = page_set_has(right, page);
+    assert_int_equal(page_set_has(&results[0], page), inside ? a || b : a);
+    assert_int_equal(page_set_has(&results[1], page), inside ? a && !b : a);
+    assert_int_equal(page_set_has(&results[2], page), inside ? a && b : a);
+}
+
+static void test_algebra_of_a_stretch(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        struct page_set left, right, results[3];
+        struct page_run within = {.first = random_below(PAGES)};
+        within.count = random_below(PAGES - within.first + 1);
+        assert_int_equal(page_set_init(&left, PAGES) + page_set_init(&right, PAGES), 0);
+        add_some(&left);
+        add_some(&right);
+        for (int j = 0; j < 3; j++) {
+            assert_int_equal(page_set_init(&results[j], PAGES), 0);
+            page_set_unite(&results[j], &left);
+        }
+        page_set_unite_within(&results[0], &right, within);
+        page_set_subtract_within(&results[1], &right, within);
+        page_set_intersect_within(&results[2], &right, within);
+        uint64_t count = 0;
+        for (uint64_t page = 0; page < PAGES; page++) {
+            check_page(page, within, &left, &right, results);
+            count += page - within.first < within.count && page_set_has(&left, page);
+        }
+        assert_int_equal(page_set_count_within(&left, within), count);
+        page_set_done(&left);
+        page_set_done(&right);
+        for (int j = 0; j < 3; j++) {
+            page_set_done(&results[j]);
+        }
+    }
+}
+
+static void test_span_holds_so_many_members(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        struct page_set set;
+        assert_int_equal(page_set_init(&set, PAGES), 0);
+        add_some(&set);
+        uint64_t from = random_below(PAGES), members = 1 + random_below(PAGES / 2);
+        uint64_t span = page_set_span(&set, from, members);
+        uint64_t held = page_set_count_within(&set, (struct page_run){from, span});
+        assert_true(held == members ? page_set_has(&set, from + span - 1) : held < members);
+        assert_true(held == members || from + span == PAGES);
+        page_set_done(&set);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -115,6 +182,8 @@ int main(void)
         cmocka_unit_test(test_walk_in_runs),
         cmocka_unit_test(test_edges_of_words),
         cmocka_unit_test(test_algebra),
+        cmocka_unit_test(test_algebra_of_a_stretch),
+        cmocka_unit_test(test_span_holds_so_many_members),
     };
     return cmocka_run_group_tests_name("engine/page_set", tests, NULL, NULL);
 }
