@@ -21,10 +21,15 @@
 
 #include "base/error.h"
 #include "engine/guest.h"
+#include "wire/frame.h"
 
 /* zstd's speed and ratio stop growing at half a megabyte (bench/pack_speed.c). */
 #define PACK_CHUNK_PAGES 128u
-#define PACK_CHUNK_BYTES (PACK_CHUNK_PAGES * ENGINE_PAGE_SIZE)
+#define PACK_CHUNK_BYTES ((size_t)PACK_CHUNK_PAGES * ENGINE_PAGE_SIZE)
+
+/* What others may send: as much as the protocol allows. Packed bytes are fewer than content. */
+#define UNPACK_PAGES_MOST WIRE_PACKED_PAGES_MOST
+#define UNPACK_BYTES_MOST ((size_t)UNPACK_PAGES_MOST * ENGINE_PAGE_SIZE)
 
 /* As they are on the wire. */
 enum pack_method {
@@ -86,7 +91,7 @@ struct pack_probe packer_probe(struct packer *packer, enum pack_method method,
 void packer_remember(struct packer *packer);
 
 struct unpacker {
-    uint8_t *packed;  /* owned; room for the PACK_CHUNK_BYTES that packed bytes are at most */
+    uint8_t *packed;  /* owned; room for UNPACK_BYTES_MOST, which the caller checks */
     uint8_t *content; /* owned; as many */
     struct ZSTD_DCtx_s *zstd;
 };
