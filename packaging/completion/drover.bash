@@ -30,9 +30,13 @@ _drover_value() {
     --token-file | --import | --kernel | --initrd | --file) COMPREPLY=($(compgen -f -- "$cur")) ;;
     --to) COMPREPLY=($(compgen -W "$(_drover_peers)" -- "$cur")) ;;
     --accelerator) COMPREPLY=($(compgen -W "auto kvm tcg" -- "$cur")) ;;
+    --pace) COMPREPLY=($(compgen -W "on off" -- "$cur")) ;;
+    --on-timeout) COMPREPLY=($(compgen -W "abort stop" -- "$cur")) ;;
+    --compress) COMPREPLY=($(compgen -W "auto off" -- "$cur")) ;;
+    --engine) COMPREPLY=($(compgen -W "auto drover native" -- "$cur")) ;;
     --progress) COMPREPLY=($(compgen -W "live plain json none" -- "$cur")) ;;
     --memory | --vcpus | --disk | --nic | --cpu | --machine | --append | --datastore | --timeout | \
-        --blackout | --bandwidth | --name | --hosts) ;;
+        --blackout | --bandwidth | --channels | --name | --hosts) ;;
     *) return 1 ;;
     esac
 }
@@ -46,7 +50,8 @@ _drover_options() {
         ;;
     "vm stop") echo "$common --force --timeout" ;;
     "vm migrate")
-        echo "$common --to --dry-run --blackout --timeout --bandwidth --progress --no-wait"
+        echo "$common --to --dry-run --blackout --pace --timeout --on-timeout --compress" \
+            "--channels --engine --bandwidth --progress --no-wait"
         ;;
     "vm rm") echo "$common --yes" ;;
     "lab up") echo "--name --hosts --no-agents --help" ;;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -22,14 +23,17 @@ struct checks_move {
     const char *datastore_name; /* at the source; may be NULL: only its UUID is known */
     const char *datastore_uuid; /* where the VM's folder is */
     uint64_t blackout_ms;       /* target */
+    uint64_t timeout_s;         /* 0: none */
+    bool stop_at_timeout;       /* then it moves with a longer blackout */
     const json_t *source;       /* {"name", "capabilities"}, more of GET /v1/host is welcome */
     const json_t *destination;  /* as GET /v1/host */
     const json_t
         *destination_vms; /* the VMs of GET /v1/vms: "name", "uuid", "state", "datastore" */
 };
 
-/* What the source can tell: state, devices, engine, blackout target, destination is another host
- * (only `destination`'s "name" is read). New reference to an array of CHECKs; NULL without memory.
+/* What the source can tell: state, devices, engine, blackout target, time limit, destination is
+ * another host (only `destination`'s "name" is read). New reference to an array of CHECKs; NULL
+ * without memory.
  */
 json_t *checks_of_source(const struct checks_move *move);
 

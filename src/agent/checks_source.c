@@ -70,6 +70,16 @@ static void check_blackout(const struct checks_move *move, json_t *list)
     }
 }
 
+/* Said beforehand: users may notice such a move. */
+static void check_timeout(const struct checks_move *move, json_t *list)
+{
+    if (move->stop_at_timeout) {
+        check_add(list, CHECK_WARN, "time limit", "leave it here instead: --on-timeout abort",
+                  "at the time limit, after %llu s, %s is moved with a longer blackout",
+                  (unsigned long long)move->timeout_s, move->config->name);
+    }
+}
+
 json_t *checks_of_source(const struct checks_move *move)
 {
     json_t *list = json_array();
@@ -78,5 +88,6 @@ json_t *checks_of_source(const struct checks_move *move)
     check_devices(move, list);
     check_source_engine(move, list);
     check_blackout(move, list);
+    check_timeout(move, list);
     return list;
 }

@@ -59,6 +59,8 @@ static json_t *check_here(const struct agent *agent, const struct vm *vm,
         .datastore_name = vm->datastore.name,
         .datastore_uuid = vm->datastore.uuid,
         .blackout_ms = options->blackout_target_ns / NANOSECONDS_PER_MILLISECOND,
+        .timeout_s = options->timeout_ns / NANOSECONDS_PER_SECOND,
+        .stop_at_timeout = options->on_timeout == ENGINE_ON_TIMEOUT_STOP,
         .source = source,
         .destination = destination,
     };

@@ -110,11 +110,7 @@ static void fill_setup(const struct source_move *move, struct mover_setup *setup
     snprintf(setup->vm_name, sizeof(setup->vm_name), "%s", move->vm.config.name);
     memcpy(options->token, setup->token, sizeof(options->token));
     snprintf(options->move_id, sizeof(options->move_id), "%s", move->record.move_id);
-    options->blackout_target_ns = move->options.blackout_target_ns;
-    options->timeout_ns = move->options.timeout_ns;
-    options->pace = true;
-    options->compress = true;
-    options->bandwidth_limit = move->options.bandwidth_limit;
+    migrate_options_apply(&move->options, options);
     options->device_state_ns = DEVICE_STATE_EXPECTED_NS;
 }
 

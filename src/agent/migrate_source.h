@@ -12,14 +12,8 @@
 #include <stdint.h>
 
 #include "agent/agent.h"
+#include "agent/migrate_options.h"
 #include "agent/record.h"
-
-struct migrate_options {
-    const char *to; /* a peer's name; borrowed */
-    uint64_t blackout_target_ns;
-    uint64_t timeout_ns;
-    uint64_t bandwidth_limit;
-};
 
 /* Claims the VM and starts the task. */
 int migrate_start(struct agent *agent, const char *name, const struct migrate_options *options,

@@ -18,9 +18,6 @@
 #include "storage/vm_folder.h"
 
 #define STOP_TIMEOUT_S_MOST 86400
-#define MIGRATE_TIMEOUT_S_MOST 604800 /* a week */
-#define BLACKOUT_MS_DEFAULT 50
-#define BLACKOUT_MS_MOST 60000
 
 int get_vms(void *context, const struct request *request, struct response *ret_response,
             struct error *err)
@@ -262,48 +259,13 @@ int stop_vm(void *context, const struct request *request, struct response *ret_r
     return answer_task(context, result, task, ret_response);
 }
 
-static int read_migration(const json_t *body, struct migrate_options *options, bool *ret_dry_run,
-                          struct error *err)
-{
-    static const char *const known[] = {"to",        "dry_run",         "blackout_ms",
-                                        "timeout_s", "bandwidth_limit", NULL};
-    int64_t blackout_ms;
-    int64_t timeout_s;
-    int64_t bandwidth;
-    int result = json_refuse_unknown_keys(body, "the request", known, err);
-    if (result == 0) {
-        result = json_get_string(body, "the request", "to", &options->to, err);
-    }
-    if (result == 0) {
-        result = json_get_boolean_or(body, "the request", "dry_run", false, ret_dry_run, err);
-    }
-    if (result == 0) {
-        result = json_get_integer_or(body, "the request", "blackout_ms", 1, BLACKOUT_MS_MOST,
-                                     BLACKOUT_MS_DEFAULT, &blackout_ms, err);
-    }
-    if (result == 0) {
-        result = json_get_integer_or(body, "the request", "timeout_s", 0, MIGRATE_TIMEOUT_S_MOST, 0,
-                                     &timeout_s, err);
-    }
-    if (result == 0) {
-        result = json_get_integer_or(body, "the request", "bandwidth_limit", 0, INT64_MAX, 0,
-                                     &bandwidth, err);
-    }
-    if (result == 0) {
-        options->blackout_target_ns = (uint64_t)blackout_ms * NANOSECONDS_PER_MILLISECOND;
-        options->timeout_ns = (uint64_t)timeout_s * NANOSECONDS_PER_SECOND;
-        options->bandwidth_limit = (uint64_t)bandwidth;
-    }
-    return result;
-}
-
 int migrate_vm(void *context, const struct request *request, struct response *ret_response,
                struct error *err)
 {
-    struct migrate_options options = {0};
+    struct migrate_options options;
     bool dry_run;
     char task[UUID_TEXT_SIZE];
-    int result = read_migration(request->body, &options, &dry_run, err);
+    int result = migrate_options_from_json(request->body, &options, &dry_run, err);
     if (result < 0) {
         return result;
     }

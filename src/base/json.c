@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/choice.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 
@@ -84,6 +85,24 @@ int json_get_string(const json_t *object, const char *what, const char *key, con
         return missing(what, key, err);
     }
     *ret_value = value;
+    return 0;
+}
+
+int json_get_choice_or(const json_t *object, const char *what, const char *key,
+                       const char *const *words, int otherwise, int *ret_index, struct error *err)
+{
+    char list[128];
+    const char *text;
+    int result = json_get_string_or(object, what, key, words[otherwise], &text, err);
+    if (result < 0) {
+        return result;
+    }
+    int index = choice_find(words, text);
+    if (index < 0) {
+        choice_list(words, list, sizeof(list));
+        return error_set(err, EINVAL, "%s: \"%s\" must be %s, not \"%s\"", what, key, list, text);
+    }
+    *ret_index = index;
     return 0;
 }
 

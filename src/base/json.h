@@ -39,6 +39,9 @@ int json_get_integer_or(const json_t *object, const char *what, const char *key,
                         int64_t highest, int64_t otherwise, int64_t *ret_value, struct error *err);
 int json_get_boolean_or(const json_t *object, const char *what, const char *key, bool otherwise,
                         bool *ret_value, struct error *err);
+/* One of a list of words that ends with NULL: its index in the list. */
+int json_get_choice_or(const json_t *object, const char *what, const char *key,
+                       const char *const *words, int otherwise, int *ret_index, struct error *err);
 /* A missing array gives NULL, which json_array_size() and json_array_foreach() take as empty. */
 int json_get_array_or_empty(const json_t *object, const char *what, const char *key,
                             json_t **ret_value, struct error *err);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/choice.h"
 #include "base/units.h"
 #include "cli/terminal.h"
 
@@ -143,6 +144,24 @@ const char *arguments_value(const struct arguments *arguments, const char *name)
         }
     }
     return NULL;
+}
+
+int arguments_choice(const struct arguments *arguments, const char *name, const char *const *words,
+                     int *ret_index, struct error *err)
+{
+    char list[128];
+    const char *text = arguments_value(arguments, name);
+    int index = text ? choice_find(words, text) : -1;
+    if (!text) {
+        return 0;
+    }
+    if (index < 0) {
+        choice_list(words, list, sizeof(list));
+        error_set(err, EINVAL, "%s cannot be \"%s\"", name, text);
+        return error_remedy(err, "use %s", list);
+    }
+    *ret_index = index;
+    return 0;
 }
 
 int arguments_integer(const struct arguments *arguments, const char *name, int64_t lowest,

@@ -44,6 +44,11 @@ int arguments_parse(struct arguments *arguments, const struct option_spec *specs
 bool arguments_has(const struct arguments *arguments, const char *name);
 const char *arguments_value(const struct arguments *arguments, const char *name);
 
+/* An option's value as one of a list of words that ends with NULL: its index in the list;
+ * ret_index is left alone when it was not given. */
+int arguments_choice(const struct arguments *arguments, const char *name, const char *const *words,
+                     int *ret_index, struct error *err);
+
 /* An option's value as a whole number or a size; ret_value is left alone when it was not given. */
 int arguments_integer(const struct arguments *arguments, const char *name, int64_t lowest,
                       int64_t highest, int64_t *ret_value, struct error *err);

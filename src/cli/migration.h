@@ -1,10 +1,16 @@
-/* What a migration's answers look like to a person. */
+/* A migration between the command line and the API: its request, and its answers as people read
+ * them. */
 #pragma once
 
 #include <jansson.h>
 
 #include "base/error.h"
+#include "cli/arguments.h"
 #include "cli/terminal.h"
+
+/* The request that the command line makes, checked: a new reference. What the operator left out
+ * is the agent's to choose. */
+int migration_request(const struct arguments *arguments, json_t **ret_request, struct error *err);
 
 /* Whether a dry run's checks block the move: 1 or 0, or -EPROTO for an answer that names none. A
  * level that is not understood blocks: nobody should move a VM on a guess. */

@@ -19,19 +19,6 @@
 #include "cli/progress.h"
 #include "cli/task.h"
 
-#define TIMEOUT_SECONDS_MOST 604800 /* a week */
-
-const struct option_spec vm_migrate_options[] = {
-    {"--to", "HOST", "where to"},
-    {"--dry-run", NULL, "only check, change nothing; exit code 5 when something blocks the move"},
-    {"--blackout", "MS", "the longest stop of the guest to aim at (50)"},
-    {"--timeout", "SECONDS", "give up after so long, the guest untouched (never)"},
-    {"--bandwidth", "RATE", "send no more than this a second, such as 100M (no limit)"},
-    {"--progress", "KIND", "live, plain, json or none; live on a terminal, else plain"},
-    {"--no-wait", NULL, "leave the move to the agent at once, and print the task's id"},
-    {NULL},
-};
-
 enum watch_kind { WATCH_LIVE, WATCH_PLAIN, WATCH_JSON, WATCH_NONE };
 
 struct watch {
@@ -45,47 +32,24 @@ struct watch {
 
 static int choose_kind(const struct cli *cli, enum watch_kind *ret_kind, struct error *err)
 {
-    static const char *const names[] = {"live", "plain", "json", "none"};
-    const char *name = arguments_value(&cli->arguments, "--progress");
-    if (!name) {
-        *ret_kind = cli->json ? WATCH_NONE : cli->notes.interactive ? WATCH_LIVE : WATCH_PLAIN;
-        return 0;
+    static const char *const names[] = {"live", "plain", "json", "none", NULL};
+    int kind = cli->json ? WATCH_NONE : WATCH_LIVE;
+    int result = arguments_choice(&cli->arguments, "--progress", names, &kind, err);
+    if (result == 0) {
+        bool can_draw = cli->notes.interactive;
+        *ret_kind = kind == WATCH_LIVE && !can_draw ? WATCH_PLAIN : (enum watch_kind)kind;
     }
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(names[i], name) == 0) {
-            bool can_draw = i != WATCH_LIVE || cli->notes.interactive;
-            *ret_kind = can_draw ? (enum watch_kind)i : WATCH_PLAIN;
-            return 0;
-        }
-    }
-    error_set(err, EINVAL, "--progress cannot be \"%s\"", name);
-    return error_remedy(err, "use live, plain, json or none");
+    return result;
 }
 
-static int make_request(const struct cli *cli, json_t **ret_request, struct error *err)
+/* Said before it happens: nobody chose the length of that blackout. */
+static void warn_of_stop(const struct cli *cli, const char *name, const json_t *request)
 {
-    const struct arguments *arguments = &cli->arguments;
-    const char *to = arguments_value(arguments, "--to");
-    int64_t blackout_ms = 50;
-    int64_t timeout_s = 0;
-    uint64_t bandwidth = 0;
-    if (!to) {
-        error_set(err, EINVAL, "drover vm migrate needs a destination");
-        return error_remedy(err, "name it with --to HOST; drover host show lists the peers");
+    if (strcmp(field_text(request, "on_timeout"), "stop") == 0 && !cli->json) {
+        fprintf(cli->notes.stream,
+                "at the time limit, after %llu s, %s is moved with a longer blackout\n",
+                (unsigned long long)field_number(request, "timeout_s"), name);
     }
-    if (!file_name_is_safe(to)) {
-        return error_set(err, EINVAL, "\"%s\" cannot be the name of a host", to);
-    }
-    if (arguments_integer(arguments, "--blackout", 1, 60000, &blackout_ms, err) < 0 ||
-        arguments_integer(arguments, "--timeout", 1, TIMEOUT_SECONDS_MOST, &timeout_s, err) < 0 ||
-        arguments_size(arguments, "--bandwidth", &bandwidth, err) < 0) {
-        return -EINVAL;
-    }
-    bool dry_run = arguments_has(arguments, "--dry-run");
-    *ret_request = json_pack("{s:s,s:b,s:I,s:I,s:I}", "to", to, "dry_run", dry_run, "blackout_ms",
-                             (json_int_t)blackout_ms, "timeout_s", (json_int_t)timeout_s,
-                             "bandwidth_limit", (json_int_t)bandwidth);
-    return *ret_request ? 0 : error_set_errno(err, ENOMEM, "cannot ask for the move");
 }
 
 static int dry_run(struct cli *cli, const char *path, const char *name, const json_t *request,
@@ -196,6 +160,7 @@ static int start(struct cli *cli, const char *path, const char *name, const json
                  enum watch_kind kind, struct error *err)
 {
     CLEANUP_JSON json_t *task = NULL;
+    warn_of_stop(cli, name, request);
     int result = task_start(cli->api, path, request, &task, err);
     if (result < 0) {
         return result;
@@ -218,7 +183,7 @@ int vm_migrate_command(struct cli *cli, struct error *err)
     const char *name;
     enum watch_kind kind = WATCH_NONE;
     if (command_name(cli, 0, "VM", &name, err) < 0 || choose_kind(cli, &kind, err) < 0 ||
-        make_request(cli, &request, err) < 0) {
+        migration_request(&cli->arguments, &request, err) < 0) {
         return -err->code;
     }
     CLEANUP_FREE char *path = file_path("/v1/vms/%s/migrate", name);

@@ -19,7 +19,7 @@
 #define WHAT "the mover's setup"
 
 static const char *const on_timeout_names[] = {
-    [ENGINE_ON_TIMEOUT_ABORT] = "abort", [ENGINE_ON_TIMEOUT_STOP] = "stop"};
+    [ENGINE_ON_TIMEOUT_ABORT] = "abort", [ENGINE_ON_TIMEOUT_STOP] = "stop", NULL};
 
 /* ---- out, in the agent ---- */
 
@@ -220,21 +220,6 @@ static int decode_paths(const json_t *document, struct mover_setup *setup, struc
     return 0;
 }
 
-static int decode_on_timeout(const json_t *object, enum engine_on_timeout *ret_value,
-                             struct error *err)
-{
-    const char *name;
-    int result = json_get_string(object, WHAT, "on_timeout", &name, err);
-    if (result < 0) {
-        return result;
-    }
-    if (strcmp(name, "abort") != 0 && strcmp(name, "stop") != 0) {
-        return error_set(err, EINVAL, WHAT ": \"on_timeout\" is \"%s\"", name);
-    }
-    *ret_value = strcmp(name, "stop") == 0 ? ENGINE_ON_TIMEOUT_STOP : ENGINE_ON_TIMEOUT_ABORT;
-    return 0;
-}
-
 static int decode_limits(const json_t *object, struct engine_source_options *options,
                          struct error *err)
 {
@@ -256,12 +241,14 @@ static int decode_options(const json_t *document, struct engine_source_options *
 {
     json_t *object;
     int64_t channels = 0;
+    int on_timeout = 0;
     int result = json_get_object_or_null(document, WHAT, "options", &object, err);
     if (result == 0) {
         result = decode_limits(object, options, err);
     }
     if (result == 0) {
-        result = decode_on_timeout(object, &options->on_timeout, err);
+        result = json_get_choice_or(object, WHAT, "on_timeout", on_timeout_names,
+                                    ENGINE_ON_TIMEOUT_ABORT, &on_timeout, err);
     }
     if (result == 0) {
         result = json_get_boolean_or(object, WHAT, "pace", true, &options->pace, err);
@@ -272,6 +259,7 @@ static int decode_options(const json_t *document, struct engine_source_options *
     if (result == 0) {
         result = json_get_integer(object, WHAT, "channels", 0, MOVER_CHANNELS_MOST, &channels, err);
     }
+    options->on_timeout = (enum engine_on_timeout)on_timeout;
     options->channels = (unsigned)channels;
     return result;
 }

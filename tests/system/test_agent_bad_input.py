@@ -150,6 +150,9 @@ def test_options_of_a_stop_are_checked(lab, body, word):
 
 @pytest.mark.parametrize("body, word", [
     ({}, "to"), ({"to": 7}, "to"), ({"to": "h2", "blackout_ms": 0}, "blackout_ms"), ({"to": "h2", "x": 1}, "x"),
+    ({"to": "h2", "pace": True}, "pace"), ({"to": "h2", "pace": "slow"}, "on"), ({"to": "h2", "compress": "zip"}, "compress"),
+    ({"to": "h2", "channels": 65}, "channels"), ({"to": "h2", "engine": "qemu"}, "native"),
+    ({"to": "h2", "on_timeout": "stop"}, "timeout_s"), ({"to": "h2", "timeout_s": 9, "on_timeout": "run"}, "on_timeout"),
 ])
 def test_options_of_a_move_are_checked(lab, body, word):
     assert_refused(call(lab, "POST", "/v1/vms/nobody/migrate", body), 400, word)

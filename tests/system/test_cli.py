@@ -416,6 +416,35 @@ def test_limits_are_sent(agent):
                                     "timeout_s": 30, "bandwidth_limit": 100 << 20}
 
 
+def test_options_are_sent_when_they_are_given(agent):
+    agent.serve_task("/v1/vms/web1/migrate", migration_script()[-1:])
+    drover(agent, "vm", "migrate", "web1", "--to", "h2", "--pace", "off", "--timeout", "30", "--on-timeout", "abort",
+           "--compress", "off", "--channels", "4", "--engine", "drover")
+    sent = agent.requests[0][2]
+    assert {key: sent[key] for key in ("pace", "on_timeout", "compress", "channels", "engine")} == {
+        "pace": "off", "on_timeout": "abort", "compress": "off", "channels": 4, "engine": "drover"}
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--pace", "slow"], "on or off"), (["--compress", "zip"], "auto or off"), (["--channels", "65"], "--channels"),
+    (["--channels", "many"], "--channels"), (["--engine", "qemu"], "auto, drover or native"),
+    (["--timeout", "9", "--on-timeout", "explode"], "abort or stop"), (["--on-timeout", "stop"], "--timeout SECONDS"),
+], ids=lambda value: " ".join(value) if isinstance(value, list) else None)
+def test_wrong_options_of_a_move_are_refused_before_anything_is_asked(agent, options, words):
+    done = drover(agent, "vm", "migrate", "web1", "--to", "h2", *options)
+    assert done.returncode == 2 and words in done.stderr, done.stderr
+    assert agent.requests == []
+
+
+def test_a_longer_blackout_is_said_beforehand(agent):
+    agent.serve_task("/v1/vms/web1/migrate", migration_script())
+    stop = ["--timeout", "90", "--on-timeout", "stop"]
+    said = drover(agent, "vm", "migrate", "web1", "--to", "h2", *stop).stderr.splitlines()
+    assert said[0] == "at the time limit, after 90 s, web1 is moved with a longer blackout"
+    agent.serve_task("/v1/vms/web1/migrate", migration_script())
+    assert drover(agent, "vm", "migrate", "web1", "--to", "h2", *stop, "--json").stderr == ""
+
+
 def test_a_failed_move_says_where_the_vm_is(agent):
     report = {"from": "h1", "to": "h2", "outcome": "stayed", "total_ms": 900, "bytes": 1000,
               "blackout_ms": 0, "blackout_parts": {"last_pass_ms": 0}}

@@ -213,6 +213,17 @@ static void the_blackout_target_is_sane(void **state)
     assert_only(fixture, "warn", "blackout", "notice");
 }
 
+static void a_longer_blackout_at_the_time_limit_is_said_beforehand(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->move.timeout_s = 90;
+    CLEANUP_JSON json_t *checks = all_checks(fixture);
+    assert_string_equal(checks_verdict(checks), "ok");
+    fixture->move.stop_at_timeout = true;
+    assert_only(fixture, "warn", "time limit",
+                "at the time limit, after 90 s, web1 is moved with a longer blackout");
+}
+
 static void the_machine_type_is_known_there(void **state)
 {
     struct fixture *fixture = *state;
@@ -457,6 +468,7 @@ int main(void)
         check_test(the_engine_runs_at_the_source),
         check_test(a_destination_without_the_engine_is_a_dead_end),
         check_test(the_blackout_target_is_sane),
+        check_test(a_longer_blackout_at_the_time_limit_is_said_beforehand),
         check_test(the_machine_type_is_known_there),
         check_test(the_qemu_there_is_not_older),
         check_test(the_accelerator_stays),

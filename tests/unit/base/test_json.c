@@ -78,6 +78,23 @@ static void getters_check_presence_type_and_range(void **state)
     assert_int_equal(json_get_string(NULL, "t", "s", &text, &err), -EINVAL);
 }
 
+static void a_choice_is_one_of_its_words(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"off", "on", NULL};
+    struct error err = ERROR_NONE;
+    int index = 7;
+    CLEANUP_JSON json_t *object = parse("{\"a\": \"on\", \"b\": \"once\", \"c\": true}");
+    assert_int_equal(json_get_choice_or(object, "t", "a", words, 0, &index, &err), 0);
+    assert_int_equal(index, 1);
+    assert_int_equal(json_get_choice_or(object, "t", "b", words, 0, &index, &err), -EINVAL);
+    assert_string_equal(err.message, "t: \"b\" must be off or on, not \"once\"");
+    assert_int_equal(json_get_choice_or(object, "t", "c", words, 0, &index, &err), -EINVAL);
+    assert_int_equal(index, 1);
+    assert_int_equal(json_get_choice_or(object, "t", "d", words, 0, &index, &err), 0);
+    assert_int_equal(index, 0);
+}
+
 static void unknown_keys_are_named(void **state)
 {
     (void)state;
@@ -144,6 +161,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_texts_are_refused),
         cmocka_unit_test(getters_check_presence_type_and_range),
+        cmocka_unit_test(a_choice_is_one_of_its_words),
         cmocka_unit_test(unknown_keys_are_named),
         cmocka_unit_test(errors_travel),
         cmocka_unit_test(twisted_errors_are_errors),

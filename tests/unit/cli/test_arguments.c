@@ -121,6 +121,25 @@ static void reads_numbers_within_their_range(void **state)
     }
 }
 
+static void a_choice_is_one_of_its_words(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"few", "some", "many", NULL};
+    struct error err = ERROR_NONE;
+    int index = 7;
+    struct arguments arguments = {0};
+    assert_int_equal(arguments_choice(&arguments, "--memory", words, &index, &err), 0);
+    assert_int_equal(index, 7);
+    assert_int_equal(PARSE(&arguments, &err, "--memory", "many"), 0);
+    assert_int_equal(arguments_choice(&arguments, "--memory", words, &index, &err), 0);
+    assert_int_equal(index, 2);
+    arguments.options[0].value = "man";
+    assert_int_equal(arguments_choice(&arguments, "--memory", words, &index, &err), -EINVAL);
+    assert_int_equal(index, 2);
+    assert_string_equal(err.message, "--memory cannot be \"man\"");
+    assert_string_equal(err.remedy, "use few, some or many");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -132,6 +151,7 @@ int main(void)
         cmocka_unit_test(refuses_more_than_it_can_hold),
         cmocka_unit_test(leading_options_end_at_the_first_word),
         cmocka_unit_test(reads_numbers_within_their_range),
+        cmocka_unit_test(a_choice_is_one_of_its_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -145,7 +145,6 @@ static void wrong_options_are_refused(void **state)
     assert_option_refused("timeout_ns", json_integer(-1));
     assert_option_refused("blackout_target_ns", json_null());
     assert_option_refused("on_timeout", json_string("explode"));
-    assert_option_refused("on_timeout", json_null());
     assert_option_refused("pace", json_string("on"));
     assert_option_refused("compress", json_integer(1));
     assert_option_refused("channels", json_integer(-1));
