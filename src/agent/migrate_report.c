@@ -3,6 +3,9 @@
 
 #include <stdbool.h>
 
+#include "base/clock.h"
+#include "base/json.h"
+
 #define PAGE_BYTES 4096
 
 static json_t *integer(const json_t *object, const char *key)
@@ -82,15 +85,65 @@ static json_t *guest_stopped(const struct migrate_report *report)
     return known ? to_milliseconds(resumed_ns - stopped_ns) : json_null();
 }
 
+/* How much content went by each of the methods. */
+static json_t *compressed_to_json(const json_t *statistics)
+{
+    return json_pack("{s:o, s:o, s:o}", "lz4_bytes", pages(statistics, "pages_lz4"), "zstd_bytes",
+                     pages(statistics, "pages_zstd"), "delta_bytes",
+                     pages(statistics, "pages_delta"));
+}
+
+static json_t *whole(const json_t *object, const char *key, json_int_t unit)
+{
+    return json_integer(json_integer_value(json_object_get(object, key)) / unit);
+}
+
+static const char *choice(const json_t *object, const char *key, const char *yes)
+{
+    return json_is_true(json_object_get(object, key)) ? yes : "off";
+}
+
+/* As the request had them, defaults filled in; null when the mover left no word. */
+static json_t *options_to_json(const json_t *statistics)
+{
+    const json_t *options = json_object_get(statistics, "options");
+    const char *on_timeout = json_string_value(json_object_get(options, "on_timeout"));
+    if (!json_is_object(options)) {
+        return json_null();
+    }
+    return json_pack("{s:o, s:o, s:s, s:s, s:s, s:o, s:o}", "blackout_ms",
+                     whole(options, "blackout_target_ns", NANOSECONDS_PER_MILLISECOND), "timeout_s",
+                     whole(options, "timeout_ns", NANOSECONDS_PER_SECOND), "on_timeout",
+                     on_timeout ? on_timeout : "abort", "pace", choice(options, "pace", "on"),
+                     "compress", choice(options, "compress", "auto"), "channels",
+                     integer(options, "channels"), "bandwidth_limit",
+                     integer(options, "bandwidth_limit"));
+}
+
+/* What the engine did to be faster, and what it cost the guest. */
+static json_t *gains_to_json(const json_t *statistics)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "channels", integer(statistics, "channels"),
+                     "content_bytes", integer(statistics, "content_bytes"), "compressed",
+                     compressed_to_json(statistics), "deferred_bytes",
+                     pages(statistics, "pages_deferred"), "paced_ms",
+                     milliseconds(statistics, "paced_ns"), "writers_waited_ms",
+                     milliseconds(statistics, "writers_waited_ns"));
+}
+
 json_t *migrate_report_to_json(const struct migrate_report *report)
 {
     const json_t *source = report->source;
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "from",
-                     report->from, "to", report->to, "engine", report->engine, "outcome",
-                     report->outcome, "total_ms", milliseconds(source, "total_ns"), "blackout_ms",
-                     milliseconds(source, "blackout_ns"), "predicted_blackout_ms",
-                     milliseconds(source, "predicted_blackout_ns"), "guest_stopped_ms",
-                     guest_stopped(report), "bytes", integer(source, "bytes_sent"),
-                     "device_state_bytes", integer(source, "device_state_bytes"), "blackout_parts",
-                     blackout_to_json(source), "rounds", rounds_to_json(source));
+    CLEANUP_JSON json_t *gains = gains_to_json(source);
+    json_t *json = json_pack(
+        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "from", report->from,
+        "to", report->to, "engine", report->engine, "outcome", report->outcome, "options",
+        options_to_json(source), "total_ms", milliseconds(source, "total_ns"), "blackout_ms",
+        milliseconds(source, "blackout_ns"), "predicted_blackout_ms",
+        milliseconds(source, "predicted_blackout_ns"), "guest_stopped_ms", guest_stopped(report),
+        "bytes", integer(source, "bytes_sent"), "device_state_bytes",
+        integer(source, "device_state_bytes"), "blackout_parts", blackout_to_json(source), "rounds",
+        rounds_to_json(source));
+    json_object_update(json, gains);
+    return json;
 }

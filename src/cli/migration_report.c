@@ -112,6 +112,75 @@ static void print_blackout(const struct terminal *terminal, const json_t *report
                    "  (its clock's gap)");
 }
 
+/* One line with a size; nothing for none. */
+static void print_size(const struct terminal *terminal, const char *label, const json_t *object,
+                       const char *key, const char *remark)
+{
+    char text[FIELD_SIZE];
+    if (field_number(object, key) > 0) {
+        fprintf(terminal->stream, "  %-20s %9s%s\n", label, field_size(object, key, text), remark);
+    }
+}
+
+/* What compression made of the content, where there was any. */
+static void print_compression(const struct terminal *terminal, const json_t *report)
+{
+    static const struct {
+        const char *key;
+        const char *label;
+    } methods[] = {{"lz4_bytes", "  as lz4"},
+                   {"zstd_bytes", "  as zstd"},
+                   {"delta_bytes", "  as differences"}};
+    const json_t *compressed = json_object_get(report, "compressed");
+    double content = field_real(report, "content_bytes");
+    double sent = field_real(report, "bytes") - field_real(report, "device_state_bytes");
+    char remark[64] = "";
+    double packed = 0;
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        packed += field_real(compressed, methods[i].key);
+    }
+    if (packed == 0 || content == 0) {
+        return;
+    }
+    if (sent < content) {
+        snprintf(remark, sizeof(remark), "  (%.0f %% saved by compression)",
+                 100 * (content - sent) / content);
+    }
+    print_size(terminal, "memory content", report, "content_bytes", remark);
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        print_size(terminal, methods[i].label, compressed, methods[i].key, "");
+    }
+}
+
+static void print_pacing(const struct terminal *terminal, const json_t *report)
+{
+    char waited[FIELD_SIZE];
+    char remark[64] = "  (nobody had to wait)";
+    if (field_real(report, "writers_waited_ms") > 0) {
+        snprintf(remark, sizeof(remark), "  (writers waited %s, all vCPUs together)",
+                 field_milliseconds(report, "writers_waited_ms", waited));
+    }
+    if (field_real(report, "paced_ms") > 0) {
+        print_duration(terminal, "writers paced for", report, "paced_ms", remark);
+    }
+}
+
+/* What carried it: told where there is something to tell. */
+static void print_engine(const struct terminal *terminal, const json_t *report)
+{
+    char engine[16];
+    char channels[FIELD_SIZE];
+    text_clean(field_text(report, "engine"), engine, sizeof(engine));
+    if (field_number(report, "channels") > 1) {
+        fprintf(terminal->stream, "  %-20s %9s\n", "connections",
+                field_count(report, "channels", channels));
+    }
+    if (engine[0]) {
+        fprintf(terminal->stream, "  %-20s %9s%s\n", "engine", engine,
+                strcmp(engine, "native") == 0 ? "  (QEMU's own migration)" : "");
+    }
+}
+
 static void print_bytes(const struct terminal *terminal, const json_t *report)
 {
     char bytes[FIELD_SIZE];
@@ -135,7 +204,12 @@ int migration_print_report(const struct terminal *terminal, const json_t *task, 
         return error_set_errno(err, ENOMEM, "cannot print the report");
     }
     print_blackout(terminal, report);
+    print_compression(terminal, report);
     print_bytes(terminal, report);
+    print_size(terminal, "kept for the end", report, "deferred_bytes",
+               "  (written all the time, so sent once)");
+    print_pacing(terminal, report);
+    print_engine(terminal, report);
     print_duration(terminal, "total time", report, "total_ms", "");
     return 0;
 }

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "mover/setup_document.h"
 
 /* UINT64_MAX stands for "cannot tell". */
 static json_t *estimate(uint64_t value)
@@ -53,17 +54,36 @@ static json_t *rounds(const struct engine_statistics *statistics)
     return list;
 }
 
-json_t *report_source_statistics(const struct engine_statistics *statistics)
+static json_t *blackout(const struct engine_blackout *parts)
 {
-    const struct engine_blackout *parts = &statistics->blackout;
-    json_t *blackout = json_pack("{s:I, s:I, s:I, s:I, s:I}", INTEGER(parts, last_pass_ns),
-                                 INTEGER(parts, save_state_ns), INTEGER(parts, load_state_ns),
-                                 INTEGER(parts, commit_ns), INTEGER(parts, run_ns));
-    return json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "rounds", rounds(statistics),
-                     INTEGER(statistics, round_count), INTEGER(statistics, bytes_sent),
-                     INTEGER(statistics, device_state_bytes), INTEGER(statistics, total_ns),
-                     INTEGER(statistics, blackout_ns), "predicted_blackout_ns",
-                     estimate(statistics->predicted_blackout_ns), "blackout", blackout);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", INTEGER(parts, last_pass_ns),
+                     INTEGER(parts, save_state_ns), INTEGER(parts, load_state_ns),
+                     INTEGER(parts, commit_ns), INTEGER(parts, run_ns));
+}
+
+/* What the engine did to be faster, and what it cost the guest. */
+static json_t *gains(const struct engine_statistics *statistics)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", INTEGER(statistics, channels),
+                     INTEGER(statistics, content_bytes), INTEGER(statistics, pages_lz4),
+                     INTEGER(statistics, pages_zstd), INTEGER(statistics, pages_delta),
+                     INTEGER(statistics, pages_deferred), INTEGER(statistics, paced_ns),
+                     INTEGER(statistics, writers_waited_ns));
+}
+
+json_t *report_source_statistics(const struct engine_statistics *statistics,
+                                 const struct engine_source_options *options)
+{
+    CLEANUP_JSON json_t *more = gains(statistics);
+    json_t *report =
+        json_pack("{s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "rounds", rounds(statistics),
+                  INTEGER(statistics, round_count), INTEGER(statistics, bytes_sent),
+                  INTEGER(statistics, device_state_bytes), INTEGER(statistics, total_ns),
+                  INTEGER(statistics, blackout_ns), "predicted_blackout_ns",
+                  estimate(statistics->predicted_blackout_ns), "blackout",
+                  blackout(&statistics->blackout), "options", mover_options_encode(options));
+    json_object_update(report, more);
+    return report;
 }
 
 json_t *report_destination_statistics(const struct engine_destination_statistics *statistics)

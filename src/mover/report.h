@@ -12,7 +12,9 @@ json_t *report_progress(const struct engine_progress *progress);
 /* {"event":"result", ...}; `err` says why it stayed or is stranded. */
 json_t *report_result(enum engine_outcome outcome, const struct error *err, json_t *statistics);
 
-json_t *report_source_statistics(const struct engine_statistics *statistics);
+/* With the options that the move was made with. */
+json_t *report_source_statistics(const struct engine_statistics *statistics,
+                                 const struct engine_source_options *options);
 json_t *report_destination_statistics(const struct engine_destination_statistics *statistics);
 
 /* Adds a moment (CLOCK_MONOTONIC; 0: it did not come) to statistics as `key`, on CLOCK_REALTIME:

@@ -54,7 +54,7 @@ static json_t *encode_paths(const struct mover_setup *setup)
     return paths;
 }
 
-static json_t *encode_options(const struct engine_source_options *options)
+json_t *mover_options_encode(const struct engine_source_options *options)
 {
     return json_pack("{s:I, s:I, s:s, s:b, s:b, s:i, s:I, s:I}", "blackout_target_ns",
                      (json_int_t)options->blackout_target_ns, "timeout_ns",
@@ -71,7 +71,7 @@ static int encode_source(json_t *document, const struct mover_setup *setup)
         json_pack("{s:i, s:i, s:i, s:I, s:o, s:o}", "userfaultfd", setup->userfaultfd, "pagemap_fd",
                   setup->pagemap_fd, "watch_fd", setup->watch_fd, "memory_address",
                   (json_int_t)setup->memory_address, "paths", encode_paths(setup), "options",
-                  encode_options(&setup->options));
+                  mover_options_encode(&setup->options));
     return json_object_update(document, part);
 }
 

@@ -85,7 +85,7 @@ enum engine_outcome source_session_run(const struct mover_setup *setup,
         }
         source_guest_done(&session.guest);
     }
-    *ret_statistics = report_source_statistics(&statistics);
+    *ret_statistics = report_source_statistics(&statistics, &setup->options);
     report_add_moment(*ret_statistics, "stopped_at_ns", session.guest.marks.stopped_ns);
     return outcome;
 }

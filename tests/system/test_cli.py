@@ -391,6 +391,40 @@ def test_report_is_honest_and_aligned(agent):
     assert all(len(line) <= 80 for line in report.splitlines())
 
 
+def report_with(agent, **figures):
+    """What is printed of a move with these figures."""
+    last = migration_script()[-1]
+    agent.serve_task("/v1/vms/web1/migrate", [{**last, "report": {**last["report"], **figures}}])
+    lines = drover(agent, "vm", "migrate", "web1", "--to", "h2").stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    return lines
+
+
+def test_report_tells_what_the_engine_did(agent):
+    lines = report_with(
+        agent, engine="drover", bytes=(1 << 30) + 210_000, device_state_bytes=210_000, content_bytes=2 << 30, channels=4,
+        compressed={"lz4_bytes": 1536 << 20, "zstd_bytes": 0, "delta_bytes": 20 << 20}, deferred_bytes=32 << 20,
+        paced_ms=2100, writers_waited_ms=340)
+    assert lines[-9:] == [
+        "  memory content         2.0 GiB  (50 % saved by compression)",
+        "    as lz4               1.5 GiB",
+        "    as differences      20.0 MiB",
+        "  sent in all            1.0 GiB  (205 KiB of it device state)",
+        "  kept for the end      32.0 MiB  (written all the time, so sent once)",
+        "  writers paced for        2.1 s  (writers waited 340 ms, all vCPUs together)",
+        "  connections                  4",
+        "  engine                  drover",
+        "  total time               4.2 s"]
+
+
+def test_report_keeps_silent_about_what_did_not_happen(agent):
+    text = "\n".join(report_with(
+        agent, channels=1, content_bytes=1 << 30, compressed={"lz4_bytes": 0, "zstd_bytes": 0, "delta_bytes": 0},
+        deferred_bytes=0, paced_ms=0, writers_waited_ms=0))
+    for word in ("content", "compression", "kept", "paced", "waited", "connections"):
+        assert word not in text
+
+
 def test_json_is_the_final_task_and_nothing_else(agent):
     agent.serve_task("/v1/vms/web1/migrate", migration_script())
     done = drover(agent, "vm", "migrate", "web1", "--to", "h2", "--json")
