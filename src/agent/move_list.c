@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/json.h"
 #include "base/uuid.h"
 
@@ -31,12 +32,8 @@ struct move_list *move_list_new(void)
     if (!list) {
         return NULL;
     }
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&list->mutex, NULL);
-    pthread_cond_init(&list->ended, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    condition_init(&list->ended);
     return list;
 }
 
@@ -148,16 +145,14 @@ json_t *move_list_get(struct move_list *list, const char *move_id)
 int move_list_cancel(struct move_list *list, const char *move_id, uint64_t timeout_ns,
                      struct error *err)
 {
-    uint64_t at = clock_monotonic_ns() + timeout_ns;
-    struct timespec deadline = {.tv_sec = (time_t)(at / NANOSECONDS_PER_SECOND),
-                                .tv_nsec = (long)(at % NANOSECONDS_PER_SECOND)};
-    int waited = 0;
+    uint64_t deadline_ns = clock_monotonic_ns() + timeout_ns;
+    bool in_time = true;
     int result;
     pthread_mutex_lock(&list->mutex);
     struct move *move = find(list, move_id);
-    while (move && move->state == MOVE_RECEIVING && waited == 0) {
+    while (move && move->state == MOVE_RECEIVING && in_time) {
         move->cancelled = true;
-        waited = pthread_cond_timedwait(&list->ended, &list->mutex, &deadline);
+        in_time = condition_wait(&list->ended, &list->mutex, deadline_ns);
         move = find(list, move_id);
     }
     if (!move) {

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/json.h"
 #include "base/log.h"
 
@@ -52,12 +53,8 @@ struct task_list *task_list_new(void)
     if (!list) {
         return NULL;
     }
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&list->mutex, NULL);
-    pthread_cond_init(&list->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    condition_init(&list->changed);
     return list;
 }
 
@@ -283,21 +280,14 @@ static struct task *find(const struct task_list *list, const char *id)
     return task;
 }
 
-static struct timespec deadline_after(uint64_t wait_ns)
-{
-    uint64_t at = clock_monotonic_ns() + wait_ns;
-    return (struct timespec){.tv_sec = (time_t)(at / NANOSECONDS_PER_SECOND),
-                             .tv_nsec = (long)(at % NANOSECONDS_PER_SECOND)};
-}
-
 json_t *task_list_get(struct task_list *list, const char *id, int64_t after, uint64_t wait_ns)
 {
-    struct timespec deadline = deadline_after(wait_ns);
-    int waited = wait_ns > 0 ? 0 : ETIMEDOUT;
+    uint64_t deadline_ns = clock_monotonic_ns() + wait_ns;
+    bool in_time = wait_ns > 0;
     pthread_mutex_lock(&list->mutex);
     struct task *task = find(list, id);
-    while (task && task->state == TASK_RUNNING && task->revision <= after && waited == 0) {
-        waited = pthread_cond_timedwait(&list->changed, &list->mutex, &deadline);
+    while (task && task->state == TASK_RUNNING && task->revision <= after && in_time) {
+        in_time = condition_wait(&list->changed, &list->mutex, deadline_ns);
         task = find(list, id); /* it may have ended and been forgotten meanwhile */
     }
     json_t *found = task ? to_json(task) : NULL;

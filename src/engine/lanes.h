@@ -14,7 +14,8 @@
 
 struct engine_lanes_operations {
     /* The destination has let channel 0 in: opens at most `most` further connections. `delivered`
-     * is borrowed, and changed only by settle(). Those that cannot be opened are done without. */
+     * is borrowed, and changed only by settle(). Those that cannot be opened are done without: 1
+     * when there is at least one, 0 when there is none. */
     int (*open)(void *lanes, unsigned most, struct page_set *delivered, struct error *err);
 
     /* Takes a copy of `batch`, to be sent soon: 1; 0 when no lane had room within timeout_ns. */

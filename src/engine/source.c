@@ -89,7 +89,11 @@ static int open_lanes(struct source *source, unsigned channels_most, struct erro
         source->lanes = NULL;
         return 0;
     }
-    return lanes->operations->open(lanes->lanes, count - 1, &source->delivered, err);
+    int result = lanes->operations->open(lanes->lanes, count - 1, &source->delivered, err);
+    if (result == 0) {
+        source->lanes = NULL;
+    }
+    return result < 0 ? result : 0;
 }
 
 static int shake_hands(struct source *source, struct error *err)

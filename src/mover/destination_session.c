@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "mover/destination_guest.h"
+#include "mover/destination_lanes.h"
 #include "mover/lobby.h"
 #include "mover/report.h"
 #include "mover/session.h"
@@ -67,11 +68,17 @@ static enum engine_outcome run_engine(struct destination_session *session,
     struct engine_ownership ownership = {.settle = settle, .ownership = session};
     struct engine_observer observer = {
         .progress = tell_progress, .cancelled = is_cancelled, .observer = session};
-    struct engine_destination_options options = {.silence_limit_ns = setup->silence_limit_ns};
+    struct engine_destination_options options = {.silence_limit_ns = setup->silence_limit_ns,
+                                                 .channels_most = destination_lanes_channels()};
+    struct destination_lanes *lanes =
+        destination_lanes_new(setup, &session->guest.guest, &session->server->cancelled);
     memcpy(options.token, setup->token, sizeof(options.token));
     memcpy(options.move_id, setup->move_id, sizeof(options.move_id));
-    return engine_destination_run(&options, &session->guest.guest, &session->channel.channel, NULL,
-                                  &clock, &ownership, &observer, statistics, err);
+    enum engine_outcome outcome = engine_destination_run(
+        &options, &session->guest.guest, &session->channel.channel, lanes ? &lanes->engine : NULL,
+        &clock, &ownership, &observer, statistics, err);
+    destination_lanes_free(lanes);
+    return outcome;
 }
 
 /* The next connection that has something to say. */

@@ -122,6 +122,9 @@ static int transfer(struct socket_channel *socket, const struct iovec *pieces, i
             }
             continue;
         }
+        if (sending) {
+            atomic_fetch_add(&socket->bytes_sent, (uint64_t)done);
+        }
         count = advance(&next, count, (size_t)done);
     }
     return 0;
@@ -158,6 +161,7 @@ static int channel_send_file(void *channel, int fd, uint64_t offset, uint64_t le
             }
             continue;
         }
+        atomic_fetch_add(&socket->bytes_sent, (uint64_t)done);
         length -= (uint64_t)done;
     }
     return 0;

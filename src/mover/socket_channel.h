@@ -12,11 +12,12 @@
 #include "engine/channel.h"
 
 struct socket_channel {
-    int fd;                        /* owned */
-    int wakeup_bytes;              /* SO_RCVLOWAT as it is set */
-    uint64_t stall_limit_ns;       /* no byte moved for so long: the peer is gone */
-    const atomic_bool *cancelled;  /* borrowed; NULL: a move that no longer can be cancelled */
-    struct engine_channel channel; /* what the engine is given */
+    int fd;                          /* owned */
+    int wakeup_bytes;                /* SO_RCVLOWAT as it is set */
+    atomic_uint_fast64_t bytes_sent; /* given to the kernel: for who looks from another thread */
+    uint64_t stall_limit_ns;         /* no byte moved for so long: the peer is gone */
+    const atomic_bool *cancelled;    /* borrowed; NULL: a move that no longer can be cancelled */
+    struct engine_channel channel;   /* what the engine is given */
 };
 
 #define SOCKET_CHANNEL_STALL_NS (30ull * 1000 * 1000 * 1000)

@@ -8,6 +8,7 @@
 #include "mover/session.h"
 #include "mover/socket_channel.h"
 #include "mover/source_guest.h"
+#include "mover/source_lanes.h"
 
 #define CONNECT_TIMEOUT_NS (10 * NANOSECONDS_PER_SECOND)
 #define CONNECT_ATTEMPT_NS (2 * NANOSECONDS_PER_SECOND)
@@ -66,8 +67,13 @@ static enum engine_outcome run_engine(struct source_session *session,
     struct engine_ownership ownership = {.commit = commit, .ownership = session};
     struct engine_observer observer = {
         .progress = tell_progress, .cancelled = session_cancelled, .observer = session->server};
-    return engine_source_run(&setup->options, &session->guest.guest, &session->channel.channel,
-                             NULL, &clock, &ownership, &observer, statistics, err);
+    struct engine_source_options options = setup->options;
+    CLEANUP_LANES struct source_lanes *lanes =
+        source_lanes_new(setup, &session->guest.guest, &session->server->cancelled);
+    options.channels = lanes ? source_lanes_channels(setup) : 1;
+    return engine_source_run(&options, &session->guest.guest, &session->channel.channel,
+                             lanes ? &lanes->engine : NULL, &clock, &ownership, &observer,
+                             statistics, err);
 }
 
 enum engine_outcome source_session_run(const struct mover_setup *setup,
