@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "engine/guest.h"
+#include "engine/tracker_internal.h"
 #include "engine/zero.h"
 
 #define REGIONS_MOST 16384u /* of one PAGEMAP_SCAN call; it is resumed where it stopped */
@@ -43,7 +44,7 @@ int engine_tracker_init(struct engine_tracker *tracker, int userfaultfd, int pag
     tracker->memory = memory;
     tracker->regions = calloc(REGIONS_MOST, sizeof(*tracker->regions));
     if (!tracker->regions || page_set_init(&tracker->populated, pages) < 0 ||
-        page_set_init(&tracker->written, pages) < 0 ||
+        page_set_init(&tracker->written, pages) < 0 || page_set_init(&tracker->unseen, pages) < 0 ||
         page_set_init(&tracker->extents, pages) < 0) {
         engine_tracker_done(tracker);
         return error_set(err, ENOMEM, "no memory to track the guest's %llu pages",
@@ -55,6 +56,9 @@ int engine_tracker_init(struct engine_tracker *tracker, int userfaultfd, int pag
 
 void engine_tracker_done(struct engine_tracker *tracker)
 {
+    if (tracker->can_pace) {
+        pacer_done(&tracker->pacer);
+    }
     if (tracker->memory) {
         munmap((void *)tracker->memory, tracker->memory_size);
         close_fd(&tracker->watch);
@@ -63,6 +67,7 @@ void engine_tracker_done(struct engine_tracker *tracker)
     page_set_done(&tracker->populated);
     page_set_done(&tracker->written);
     page_set_done(&tracker->extents);
+    page_set_done(&tracker->unseen);
     *tracker = (struct engine_tracker){.watch = -1};
 }
 
@@ -86,54 +91,61 @@ static int enable(struct engine_tracker *tracker, struct error *err)
     return 0;
 }
 
-/* Protects everything, mapped or not, and splits huge mappings: 4 KiB entries from here on. */
-static int protect_all(struct engine_tracker *tracker)
+int tracker_register(struct engine_tracker *tracker, struct page_run run, struct error *err)
 {
-    struct uffdio_writeprotect protect = {
-        .range = {.start = tracker->address, .len = tracker->memory_size},
-        .mode = UFFDIO_WRITEPROTECT_MODE_WP};
-    int result;
-    do {
-        result = ioctl(tracker->userfaultfd, UFFDIO_WRITEPROTECT, &protect);
-    } while (result < 0 && errno == EAGAIN);
-    return result < 0 ? -errno : 0;
-}
-
-int engine_tracker_start(struct engine_tracker *tracker, struct error *err)
-{
-    struct uffdio_register range = {
-        .range = {.start = tracker->address, .len = tracker->memory_size},
-        .mode = UFFDIO_REGISTER_MODE_WP};
-    int result = enable(tracker, err);
-    if (result < 0) {
-        return result;
-    }
+    struct uffdio_register range = {.range = tracker_range(tracker, run),
+                                    .mode = UFFDIO_REGISTER_MODE_WP};
+    struct uffdio_writeprotect protect = {.range = range.range,
+                                          .mode = UFFDIO_WRITEPROTECT_MODE_WP};
     if (ioctl(tracker->userfaultfd, UFFDIO_REGISTER, &range) < 0) {
         error_set_errno(err, errno, "cannot track the guest's memory with userfaultfd");
         return error_remedy(err, "this needs Linux 6.7 or later");
     }
-    result = protect_all(tracker);
+    int result;
+    do {
+        result = ioctl(tracker->userfaultfd, UFFDIO_WRITEPROTECT, &protect);
+    } while (result < 0 && errno == EAGAIN);
     if (result < 0) {
-        engine_tracker_stop(tracker);
-        return error_set_errno(err, result, "cannot write-protect the guest's memory");
+        error_set_errno(err, errno, "cannot write-protect the guest's memory");
+        tracker_unregister(tracker, run);
+        return -err->code;
     }
-    page_set_clear(&tracker->populated);
     return 0;
+}
+
+void tracker_unregister(struct engine_tracker *tracker, struct page_run run)
+{
+    struct uffdio_range range = tracker_range(tracker, run);
+    ioctl(tracker->userfaultfd, UFFDIO_UNREGISTER, &range); /* fails when the target is gone */
+}
+
+int engine_tracker_start(struct engine_tracker *tracker, struct error *err)
+{
+    int result = enable(tracker, err);
+    if (result == 0) {
+        result = tracker_register(tracker, tracker_all(tracker), err);
+    }
+    if (result == 0) {
+        page_set_clear(&tracker->populated);
+        page_set_clear(&tracker->unseen);
+    }
+    return result;
 }
 
 void engine_tracker_stop(struct engine_tracker *tracker)
 {
-    struct uffdio_range range = {.start = tracker->address, .len = tracker->memory_size};
-    ioctl(tracker->userfaultfd, UFFDIO_UNREGISTER, &range); /* fails when the target is gone */
+    engine_tracker_end_pace(tracker);
+    tracker_unregister(tracker, tracker_all(tracker));
 }
 
-/* Adds the file's data extents. The file, not the page table: data need not be mapped. */
-static int find_extents(struct engine_tracker *tracker, struct page_set *pages, struct error *err)
+int tracker_find_extents(const struct engine_tracker *tracker, struct page_run within,
+                         struct page_set *pages, struct error *err)
 {
-    off_t end = 0, size = (off_t)tracker->memory_size;
+    off_t end = (off_t)(within.first * ENGINE_PAGE_SIZE);
+    off_t size = end + (off_t)(within.count * ENGINE_PAGE_SIZE);
     while (end < size) {
         off_t begin = lseek(tracker->memory_fd, end, SEEK_DATA);
-        if (begin < 0 && errno == ENXIO) {
+        if ((begin < 0 && errno == ENXIO) || begin >= size) {
             return 0;
         }
         end = begin < 0 ? -1 : lseek(tracker->memory_fd, begin, SEEK_HOLE);
@@ -169,7 +181,7 @@ int engine_tracker_collect_populated(struct engine_tracker *tracker, struct page
 {
     was_punched(tracker); /* before this look does not matter */
     page_set_clear(&tracker->extents);
-    int result = find_extents(tracker, &tracker->extents, err);
+    int result = tracker_find_extents(tracker, tracker_all(tracker), &tracker->extents, err);
     if (result < 0) {
         return result;
     }
@@ -207,34 +219,39 @@ static int scan(struct engine_tracker *tracker, struct page_run run, struct erro
     return 0;
 }
 
-/* The first run of `skip` in [from, end) that is worth two walks in place of one; an empty one at
- * `end` when there is none. What is left in is scanned, and thus reported. */
-static struct page_run next_skipped(const struct page_set *skip, uint64_t from, uint64_t end)
+/* The first run in [from, end) that is not to be scanned: the pacer's, or one of `skip` that is
+ * worth two walks in place of one; an empty one at `end` when there is none. What is left of
+ * `skip` is scanned, and thus reported. */
+static struct page_run next_left_out(const struct engine_tracker *tracker,
+                                     const struct page_set *skip, uint64_t from, uint64_t end)
 {
-    struct page_run run;
-    while (skip && from < end && page_set_next_run(skip, from, end - from, &run) &&
-           run.first < end) {
-        from = run.first + run.count;
+    struct page_run paced = {end, 0}, run, rest = {from, end - from};
+    if (tracker->can_pace) {
+        page_set_next_run_within(&tracker->pacer.paced, rest, UINT64_MAX, &paced);
+    }
+    rest.count = paced.first - from;
+    while (skip && page_set_next_run_within(skip, rest, UINT64_MAX, &run)) {
         if (run.count >= SKIP_LEAST) {
-            run.count = (from < end ? from : end) - run.first;
             return run;
         }
+        rest.first = run.first + run.count;
+        rest.count = paced.first - rest.first;
     }
-    return (struct page_run){end, 0};
+    return paced;
 }
 
-/* Scans a run, but for what is to be skipped. */
+/* Scans a run, but for what is to be left out. */
 static int scan_around(struct engine_tracker *tracker, struct page_run within,
                        const struct page_set *skip, struct error *err)
 {
     uint64_t page = within.first, end = within.first + within.count;
     int result = 0;
     while (result == 0 && page < end) {
-        struct page_run skipped = next_skipped(skip, page, end);
-        if (skipped.first > page) {
-            result = scan(tracker, (struct page_run){page, skipped.first - page}, err);
+        struct page_run left_out = next_left_out(tracker, skip, page, end);
+        if (left_out.first > page) {
+            result = scan(tracker, (struct page_run){page, left_out.first - page}, err);
         }
-        page = skipped.first + skipped.count;
+        page = left_out.first + left_out.count;
     }
     return result;
 }
@@ -259,7 +276,7 @@ static void find_zeroes(const struct engine_tracker *tracker, struct page_set *d
 static int find_dropped(struct engine_tracker *tracker, struct page_set *dropped, struct error *err)
 {
     page_set_clear(&tracker->extents);
-    int result = find_extents(tracker, &tracker->extents, err);
+    int result = tracker_find_extents(tracker, tracker_all(tracker), &tracker->extents, err);
     if (result < 0) {
         return result;
     }
@@ -273,19 +290,20 @@ static int find_dropped(struct engine_tracker *tracker, struct page_set *dropped
     return 0;
 }
 
-/* Adds the pages of `within` that were written to `pages`. */
-static void add_written(const struct engine_tracker *tracker, struct page_run within,
-                        struct page_set *pages)
+/* Everything that was written, from whoever knows. */
+static int collect_written(struct engine_tracker *tracker, struct page_run within,
+                           const struct page_set *skip, struct error *err)
 {
-    uint64_t end = within.first + within.count;
-    struct page_run run;
-    for (uint64_t page = within.first;
-         page < end && page_set_next_run(&tracker->written, page, end - page, &run) &&
-         run.first < end;
-         page = run.first + run.count) {
-        run.count = run.count < end - run.first ? run.count : end - run.first;
-        page_set_add(pages, run);
+    page_set_remove(&tracker->written, within);
+    page_set_unite_within(&tracker->written, &tracker->unseen, within);
+    int result = scan_around(tracker, within, skip, err);
+    if (result == 0 && tracker->can_pace) {
+        result = pacer_collect(&tracker->pacer, within, skip, &tracker->written, err);
     }
+    if (result == 0) {
+        page_set_remove(&tracker->unseen, within);
+    }
+    return result;
 }
 
 int engine_tracker_collect_dirty(struct engine_tracker *tracker, struct page_run within,
@@ -293,15 +311,14 @@ int engine_tracker_collect_dirty(struct engine_tracker *tracker, struct page_run
                                  struct page_set *dropped, struct error *err)
 {
     bool all = within.count == tracker->memory_size / ENGINE_PAGE_SIZE;
-    page_set_remove(&tracker->written, within);
-    int result = scan_around(tracker, within, skip, err);
+    int result = collect_written(tracker, within, skip, err);
     if (result == 0 && all && was_punched(tracker)) {
         result = find_dropped(tracker, dropped, err);
     } else if (result == 0) {
-        add_written(tracker, within, &tracker->populated);
+        page_set_unite_within(&tracker->populated, &tracker->written, within);
     }
     if (result == 0) {
-        add_written(tracker, within, dirty);
+        page_set_unite_within(dirty, &tracker->written, within);
     }
     return result;
 }

@@ -11,6 +11,9 @@
  * an inotify event, and writes through a mapping are none. So while there is no event nothing was
  * given back; after one, SEEK_DATA tells the holes, and a look at the content the zeroes. Where the
  * file cannot be watched every collection looks.
+ *
+ * Where writers are paced (pacer.h) a second, synchronous userfaultfd has the pages, and what it
+ * notes is collected along with what the scan finds: tracker_pace.c.
  */
 #pragma once
 
@@ -18,6 +21,7 @@
 
 #include "base/error.h"
 #include "base/kernel.h"
+#include "engine/pacer.h"
 #include "engine/page_set.h"
 
 struct engine_tracker {
@@ -32,6 +36,9 @@ struct engine_tracker {
     struct page_region *regions; /* scan results, reused */
     const uint8_t *memory;       /* our own mapping of the RAM file, to look for zeroes */
     int watch;                   /* inotify on the RAM file; -1: it cannot be watched */
+    bool can_pace;               /* engine_tracker_set_pacer() succeeded */
+    struct pacer pacer;
+    struct page_set unseen; /* what may have been written while it changed hands */
 };
 
 /* Fills the fields above; the descriptors stay the caller's. Call it while the process may still
@@ -53,3 +60,18 @@ int engine_tracker_collect_populated(struct engine_tracker *tracker, struct page
 int engine_tracker_collect_dirty(struct engine_tracker *tracker, struct page_run within,
                                  const struct page_set *skip, struct page_set *dirty,
                                  struct page_set *dropped, struct error *err);
+
+/* Makes pacing possible: `userfaultfd` is another of the target's own, made for this move, not used
+ * yet, of which nobody else holds a descriptor (see pacer.h); it stays the caller's. */
+int engine_tracker_set_pacer(struct engine_tracker *tracker, int userfaultfd, struct error *err);
+
+/* As engine_source_guest_operations says. Pacing works in units of 2 MiB: all that share one with
+ * `where` are paced; so are the gaps between them when there would be more than 1,024 ranges. */
+int engine_tracker_pace(struct engine_tracker *tracker, const struct page_set *where,
+                        uint64_t bytes_per_second, struct error *err);
+void engine_tracker_end_pace(struct engine_tracker *tracker);
+uint64_t engine_tracker_waited_ns(struct engine_tracker *tracker);
+
+/* Lets writers go on at once from now on; what they write is reported as before. For the time in
+ * which the guest stops: its main loop is one of the writers then. */
+void engine_tracker_hasten(struct engine_tracker *tracker);

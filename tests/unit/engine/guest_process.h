@@ -14,7 +14,11 @@ enum deed {
     REMOVE, /* MADV_REMOVE */
     UNMAP,  /* MADV_DONTNEED */
     LIVE,   /* writes and gives back pages at random, until killed; answers first */
+    HAMMER, /* sets a thread, number `value`, writing all over these pages; answers at once */
+    REST,   /* ends all such threads */
 };
+
+#define GUEST_HAMMERS_MOST 4
 
 struct order {
     enum deed deed;
@@ -26,7 +30,9 @@ struct guest_process {
     char folder[64]; /* where the tmpfs is */
     uint64_t memory_size;
     int memory_fd;
-    int userfaultfd; /* the process's own */
+    int userfaultfd;             /* the process's own */
+    int pacing;                  /* another of its own, of which only we hold a descriptor */
+    volatile uint64_t *hammered; /* how many writes each hammer has done */
     int pagemap;
     int orders;
     pid_t pid;

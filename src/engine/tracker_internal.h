@@ -1,0 +1,31 @@
+/* The tracker between its files; others use tracker.h. */
+#pragma once
+
+#include "base/kernel.h"
+#include "engine/guest.h"
+#include "engine/tracker.h"
+
+static inline struct page_run tracker_all(const struct engine_tracker *tracker)
+{
+    return (struct page_run){0, tracker->memory_size / ENGINE_PAGE_SIZE};
+}
+
+/* A run at the target's addresses. */
+static inline struct uffdio_range tracker_range(const struct engine_tracker *tracker,
+                                                struct page_run run)
+{
+    return (struct uffdio_range){.start = tracker->address + run.first * ENGINE_PAGE_SIZE,
+                                 .len = run.count * ENGINE_PAGE_SIZE};
+}
+
+/* Begins to track a run: protects it, mapped or not, and splits huge mappings: 4 KiB entries from
+ * here on. On failure it is not tracked. */
+int tracker_register(struct engine_tracker *tracker, struct page_run run, struct error *err);
+
+/* Ends it, and forgets what was written. */
+void tracker_unregister(struct engine_tracker *tracker, struct page_run run);
+
+/* Adds the file's data extents in `within`. The file, not the page table: data need not be mapped.
+ */
+int tracker_find_extents(const struct engine_tracker *tracker, struct page_run within,
+                         struct page_set *pages, struct error *err);

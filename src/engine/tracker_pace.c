@@ -1,0 +1,151 @@
+/*
+ * Memory changes hands between the tracker and the pacer.
+ *
+ * A range belongs to one userfaultfd. Taking it from one forgets what was written, and until the
+ * other has protected it nobody sees what is written. So all pages of it that exist once it is
+ * protected count as written: the next collection reports them.
+ */
+#include "engine/tracker_internal.h"
+
+#define UNIT_PAGES 512u   /* what a huge page has: smaller ranges would only be more */
+#define RANGES_MOST 1024u /* each may split a mapping of the target, which may have 65,530 */
+
+/* All pages that share a unit with one of `where`. */
+static void add_units(struct page_set *into, const struct page_set *where)
+{
+    struct page_run run;
+    for (uint64_t page = 0; page_set_next_run(where, page, UINT64_MAX, &run);
+         page = run.first + run.count) {
+        uint64_t first = run.first - run.first % UNIT_PAGES;
+        uint64_t end = (run.first + run.count + UNIT_PAGES - 1) / UNIT_PAGES * UNIT_PAGES;
+        end = end < into->pages ? end : into->pages;
+        page_set_add(into, (struct page_run){first, end - first});
+    }
+}
+
+static uint64_t count_runs(const struct page_set *set)
+{
+    uint64_t count = 0;
+    struct page_run run;
+    for (uint64_t page = 0; page_set_next_run(set, page, UINT64_MAX, &run);
+         page = run.first + run.count) {
+        count++;
+    }
+    return count;
+}
+
+static void close_gaps(struct page_set *set, uint64_t widest)
+{
+    struct page_run run;
+    uint64_t end = UINT64_MAX; /* of the run before */
+    for (uint64_t page = 0; page_set_next_run(set, page, UINT64_MAX, &run);
+         page = run.first + run.count) {
+        if (end < run.first && run.first - end <= widest) {
+            page_set_add(set, (struct page_run){end, run.first - end});
+        }
+        end = run.first + run.count;
+    }
+}
+
+/* What is to be paced anew, as whole ranges. */
+static void choose_ranges(const struct engine_tracker *tracker, const struct page_set *where,
+                          struct page_set *ranges)
+{
+    page_set_unite(ranges, &tracker->pacer.paced);
+    add_units(ranges, where);
+    for (uint64_t gap = UNIT_PAGES; count_runs(ranges) > RANGES_MOST; gap *= 2) {
+        close_gaps(ranges, gap);
+    }
+    page_set_subtract(ranges, &tracker->pacer.paced);
+}
+
+/* Pages of a run that may hold anything. */
+static void add_existing(const struct engine_tracker *tracker, struct page_run run,
+                         struct page_set *pages)
+{
+    if (tracker_find_extents(tracker, run, pages, NULL) < 0) {
+        page_set_add(pages, run);
+    }
+}
+
+static int give_to_pacer(struct engine_tracker *tracker, struct page_run run, struct error *err)
+{
+    tracker_unregister(tracker, run);
+    int result = pacer_take(&tracker->pacer, run, err);
+    if (result < 0) {
+        tracker_register(tracker, run, NULL); /* if that fails too, collections will */
+        add_existing(tracker, run, &tracker->unseen);
+        return result;
+    }
+    page_set_clear(&tracker->extents);
+    add_existing(tracker, run, &tracker->extents);
+    pacer_note(&tracker->pacer, &tracker->extents);
+    return 0;
+}
+
+static int give_all_to_pacer(struct engine_tracker *tracker, const struct page_set *ranges,
+                             struct error *err)
+{
+    struct page_run run;
+    int result = 0;
+    for (uint64_t page = 0; result == 0 && page_set_next_run(ranges, page, UINT64_MAX, &run);
+         page = run.first + run.count) {
+        result = give_to_pacer(tracker, run, err);
+    }
+    return result;
+}
+
+int engine_tracker_set_pacer(struct engine_tracker *tracker, int userfaultfd, struct error *err)
+{
+    int result =
+        pacer_init(&tracker->pacer, userfaultfd, tracker->address, tracker_all(tracker).count, err);
+    tracker->can_pace = result == 0;
+    return result;
+}
+
+int engine_tracker_pace(struct engine_tracker *tracker, const struct page_set *where,
+                        uint64_t bytes_per_second, struct error *err)
+{
+    struct page_set ranges;
+    if (!tracker->can_pace) {
+        return error_set(err, EOPNOTSUPP, "this guest's writers cannot be paced");
+    }
+    int result = pacer_start(&tracker->pacer, err);
+    if (result < 0) {
+        return result;
+    }
+    if (page_set_init(&ranges, where->pages) < 0) {
+        return error_set(err, ENOMEM, "no memory to pace the guest's writers");
+    }
+    pacer_set_rate(&tracker->pacer, bytes_per_second);
+    choose_ranges(tracker, where, &ranges);
+    result = give_all_to_pacer(tracker, &ranges, err);
+    page_set_done(&ranges);
+    return result;
+}
+
+void engine_tracker_end_pace(struct engine_tracker *tracker)
+{
+    struct page_run run;
+    if (!tracker->can_pace) {
+        return;
+    }
+    while (page_set_next_run(&tracker->pacer.paced, 0, UINT64_MAX, &run)) {
+        pacer_give_back(&tracker->pacer, run, &tracker->unseen);
+        tracker_register(tracker, run, NULL); /* if that fails, collections will */
+        add_existing(tracker, run, &tracker->unseen);
+    }
+    pacer_stop(&tracker->pacer);
+}
+
+uint64_t engine_tracker_waited_ns(struct engine_tracker *tracker)
+{
+    return tracker->can_pace ? pacer_waited_ns(&tracker->pacer) : 0;
+}
+
+void engine_tracker_hasten(struct engine_tracker *tracker)
+{
+    if (tracker->can_pace) {
+        pacer_set_rate(&tracker->pacer, UINT64_MAX);
+    }
+}
