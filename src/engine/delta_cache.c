@@ -127,7 +127,7 @@ static uint64_t mark_sent(struct delta_cache *cache, uint64_t page, uint64_t cou
     return bits & __atomic_fetch_or(&cache->sent[page / WORD_PAGES], bits, __ATOMIC_RELAXED);
 }
 
-bool delta_cache_was_sent(const struct delta_cache *cache, uint64_t page)
+bool delta_cache_was_sent(struct delta_cache *cache, uint64_t page)
 {
     uint64_t word = __atomic_load_n(&cache->sent[page / WORD_PAGES], __ATOMIC_RELAXED);
     return word >> (page % WORD_PAGES) & 1;

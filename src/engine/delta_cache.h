@@ -41,7 +41,7 @@ void delta_cache_store(struct delta_cache *cache, uint64_t page, const uint8_t *
 bool delta_cache_has(struct delta_cache *cache, uint64_t page);
 
 /* Whether the page was sent before, so that storing it may be worth a copy. */
-bool delta_cache_was_sent(const struct delta_cache *cache, uint64_t page);
+bool delta_cache_was_sent(struct delta_cache *cache, uint64_t page);
 
 /* Writes content XOR entry to `difference`; false, and nothing written, when there is no entry. */
 bool delta_cache_subtract(struct delta_cache *cache, uint64_t page, const uint8_t *content,

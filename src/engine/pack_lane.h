@@ -4,7 +4,7 @@
  * A lane's sending thread does for each stretch of pages that hold data:
  *
  *     if (!pack_lane_wants(lane)) {
- *         send it as PAGES, as ever, any size;      pack_lane_sent_plain(lane, runs, count);
+ *         send it as PAGES, any size;               pack_lane_sent_plain(lane, runs, count);
  *     } else {
  *         pack_lane_pack(lane, memory, runs, count, &chunk);     at most PACK_CHUNK_PAGES pages
  *         chunk.method != PACK_NONE:  send PACKED {table, chunk.method, chunk.bytes}
@@ -13,8 +13,7 @@
  *         pack_lane_sent(lane, &chunk);
  *     }
  *
- * and for pages told as ZERO delta_cache_forget(). When it begins to send after it had nothing to
- * send: pack_lane_resume().
+ * pack_lane_sent_zero() for pages told as ZERO, and pack_lane_resume() when it begins a round.
  */
 #pragma once
 
@@ -22,7 +21,6 @@
 
 #include "engine/pack.h"
 #include "engine/pack_choice.h"
-#include "engine/statistics.h"
 #include "engine/world.h"
 
 struct pack_lane {
@@ -37,25 +35,28 @@ struct pack_lane {
 struct pack_chunk {
     enum pack_method method;
     const uint8_t *bytes; /* NULL: to be sent from the guest's memory */
-    size_t length;        /* of bytes; of the content when bytes is NULL */
-    uint32_t pages;
-    uint64_t pack_ns; /* how long packing took */
+    size_t length;        /* of what is sent */
+    size_t content;       /* of its pages */
+
+    enum pack_method tried; /* for pack_lane_sent(): also when it did not shrink */
+    uint64_t pack_ns;
 };
 
-/* `cache` and `clock` outlive the lane; `cache` may be NULL. 0 or -ENOMEM. */
+/* `cache`, which all lanes of a move share, and `clock` outlive the lane; `cache` may be NULL: then
+ * there are no differences. 0 or -ENOMEM. */
 int pack_lane_init(struct pack_lane *lane, struct delta_cache *cache,
                    const struct engine_clock *clock, struct error *err);
 void pack_lane_done(struct pack_lane *lane);
 
-/* Sending begins (again): the time that passed before does not count. */
+/* A round begins: the time that passed before does not count. */
 void pack_lane_resume(struct pack_lane *lane);
 
 /* Of one processor's time, what this lane may spend on packing without taking it from the guest or
- * from others: 0 to 1; 1 until told. What the lanes of this move use themselves counts as idle. */
+ * from others: 0 to 1, and 1 until told. What this move's lanes use themselves counts as idle. */
 void pack_lane_set_idle(struct pack_lane *lane, double idle);
 
-/* Whether the next chunk should go through pack_lane_pack(). False where nothing could be gained:
- * then sending is as fast as if there were no packing. */
+/* Whether the next chunk should go through pack_lane_pack(). False where nothing could be gained,
+ * and while the link is measured: then sending costs no more than if there were no packing. */
 bool pack_lane_wants(const struct pack_lane *lane);
 
 /* Chooses and packs. Never fails: a chunk that does not shrink is given back plain. */
@@ -68,5 +69,5 @@ void pack_lane_sent(struct pack_lane *lane, const struct pack_chunk *chunk);
 /* The send of these pages, out of the guest's memory and without pack_lane_pack(), returned. */
 void pack_lane_sent_plain(struct pack_lane *lane, const struct page_run *runs, uint32_t run_count);
 
-/* Adds the chunk's pages to the figures by method. */
-void pack_chunk_count(const struct pack_chunk *chunk, struct engine_statistics *statistics);
+/* These pages were told to be zero. */
+void pack_lane_sent_zero(struct pack_lane *lane, const struct page_run *runs, uint32_t run_count);

@@ -1,0 +1,245 @@
+/* The choice of a packing method: see pack_choice.h. */
+#include "engine/pack_choice.h"
+
+#include "base/clock.h"
+
+#define MARGIN_TO_ENTER 1.15
+#define MARGIN_TO_STAY 1.02
+#define KEPT 0.75           /* of a method's figures, with each chunk */
+#define FAILURES_COUNTED 4u /* doublings of the patience at most */
+#define PROVEN_CHUNKS 16u   /* after so many in use its failures are forgotten */
+#define BUSY_PACKING 0.8    /* of the lane's time: then the link is not what limits */
+#define DELTA_SPEED 1.0e9   /* bytes a second: what differences reach until it is measured */
+
+/* A socket's buffer is full after one or the other; then a window is as long. */
+#define SETTLE_BYTES (8.0 * 1024 * 1024)
+#define SETTLE_NS (100.0 * NANOSECONDS_PER_MILLISECOND)
+#define WINDOW_BYTES (4.0 * 1024 * 1024)
+#define WINDOW_NS (50.0 * NANOSECONDS_PER_MILLISECOND)
+
+#define STRETCH_DISTANCE_LEAST (32.0 * 1024 * 1024) /* after a loss */
+#define STRETCH_DISTANCE_FIRST (256.0 * 1024 * 1024)
+#define STRETCH_DISTANCE_MOST (8192.0 * 1024 * 1024)
+#define PATIENCE_AFTER_LOSS_NS NANOSECONDS_PER_SECOND
+
+void pack_choice_init(struct pack_choice *choice)
+{
+    *choice = (struct pack_choice){.idle = 1, .stretch_distance = STRETCH_DISTANCE_FIRST};
+}
+
+void pack_choice_set_idle(struct pack_choice *choice, double idle)
+{
+    choice->idle = idle;
+}
+
+void pack_choice_resume(struct pack_choice *choice)
+{
+    choice->window = (struct pack_window){0};
+    choice->settled = false;
+}
+
+static double per_second(double bytes, double time_ns)
+{
+    return bytes * (double)NANOSECONDS_PER_SECOND / (time_ns > 1 ? time_ns : 1);
+}
+
+/* Content a second that a method of these figures carries. */
+static double figures_rate(const struct pack_choice *choice, const struct pack_figures *figures)
+{
+    double speed = per_second(figures->content, figures->time_ns) * choice->idle;
+    double arrives = choice->link * figures->content / (figures->packed > 1 ? figures->packed : 1);
+    return speed < arrives ? speed : arrives;
+}
+
+static double method_rate(const struct pack_choice *choice, enum pack_method method)
+{
+    return method == PACK_NONE ? choice->link : figures_rate(choice, &choice->figures[method]);
+}
+
+/* What failed took so long: not again for a good while. */
+static void trial_failed(struct pack_trial *trial, uint64_t cost_ns, uint64_t now_ns)
+{
+    trial->due_ns = now_ns + ((cost_ns * PACK_CHOICE_PATIENCE) << trial->failures);
+    trial->failures += trial->failures < FAILURES_COUNTED;
+    trial->chunks = 0;
+}
+
+static bool trial_is_due(const struct pack_choice *choice, enum pack_method method, uint64_t now_ns)
+{
+    return method != choice->method && now_ns >= choice->trials[method].due_ns;
+}
+
+/* Nothing is tried before the link is known, nor while a stretch is measured. */
+static bool may_pack(const struct pack_choice *choice)
+{
+    return choice->link > 0 && !choice->stretch && choice->idle > 0;
+}
+
+bool pack_choice_wants(const struct pack_choice *choice, uint64_t now_ns)
+{
+    return may_pack(choice) &&
+           (choice->method != PACK_NONE || choice->delta ||
+            trial_is_due(choice, PACK_LZ4, now_ns) || trial_is_due(choice, PACK_ZSTD, now_ns));
+}
+
+bool pack_choice_wants_bases(const struct pack_choice *choice)
+{
+    const struct pack_figures *figures = &choice->figures[PACK_DELTA];
+    double speed =
+        figures->content > 0 ? per_second(figures->content, figures->time_ns) : DELTA_SPEED;
+    return may_pack(choice) && choice->link * MARGIN_TO_ENTER < speed * choice->idle;
+}
+
+struct pack_order pack_choice_next(const struct pack_choice *choice, bool has_base, uint64_t now_ns)
+{
+    if (!may_pack(choice)) {
+        return (struct pack_order){.method = PACK_NONE};
+    }
+    if (has_base && choice->delta) {
+        return (struct pack_order){.method = PACK_DELTA};
+    }
+    if (has_base && trial_is_due(choice, PACK_DELTA, now_ns)) {
+        return (struct pack_order){.method = PACK_DELTA, .probe = true};
+    }
+    for (enum pack_method method = PACK_LZ4; method <= PACK_ZSTD; method++) {
+        if (trial_is_due(choice, method, now_ns)) {
+            return (struct pack_order){.method = method, .probe = true};
+        }
+    }
+    return (struct pack_order){.method = choice->method};
+}
+
+static void bring_into_use(struct pack_choice *choice, enum pack_method method)
+{
+    choice->trials[method].chunks = 0;
+    if (method == PACK_DELTA) {
+        choice->delta = true;
+    } else {
+        choice->method = method;
+    }
+}
+
+static void give_up(struct pack_choice *choice, enum pack_method method, uint64_t cost_ns,
+                    uint64_t now_ns)
+{
+    trial_failed(&choice->trials[method], cost_ns, now_ns);
+    if (method == PACK_DELTA) {
+        choice->delta = false;
+    } else {
+        choice->method = PACK_NONE;
+    }
+}
+
+enum pack_method pack_choice_probed(struct pack_choice *choice, enum pack_method method,
+                                    struct pack_probe probe, uint64_t cost_ns, uint64_t now_ns)
+{
+    struct pack_figures figures = {.content = (double)probe.content,
+                                   .packed = (double)probe.packed,
+                                   .time_ns = (double)cost_ns};
+    if (figures_rate(choice, &figures) > method_rate(choice, choice->method) * MARGIN_TO_ENTER) {
+        choice->figures[method] = figures;
+        bring_into_use(choice, method);
+        return method;
+    }
+    trial_failed(&choice->trials[method], cost_ns, now_ns);
+    return choice->method;
+}
+
+/* A chunk's figures; a method that no longer carries more than going without it is given up. */
+static void judge_method(struct pack_choice *choice, const struct pack_outcome *outcome,
+                         uint64_t now_ns)
+{
+    enum pack_method method = outcome->method;
+    struct pack_figures *figures = &choice->figures[method];
+    struct pack_trial *trial = &choice->trials[method];
+    figures->content = figures->content * KEPT + (double)outcome->content;
+    figures->packed = figures->packed * KEPT + (double)outcome->sent;
+    figures->time_ns = figures->time_ns * KEPT + (double)outcome->pack_ns;
+    if (++trial->chunks >= PROVEN_CHUNKS) {
+        trial->failures = 0;
+    }
+    double without = method_rate(choice, method == PACK_DELTA ? choice->method : PACK_NONE);
+    if (figures_rate(choice, figures) < without * MARGIN_TO_STAY) {
+        give_up(choice, method, outcome->pack_ns / 4, now_ns);
+    }
+}
+
+static void set_stretch(struct pack_choice *choice, bool stretch)
+{
+    choice->stretch = stretch;
+    choice->since_stretch = 0;
+    pack_choice_resume(choice);
+}
+
+/* Packing lost to a stretch: none of it for a while, then a closer look. */
+static void stop_packing(struct pack_choice *choice, uint64_t now_ns)
+{
+    uint64_t due_ns = now_ns + (PATIENCE_AFTER_LOSS_NS << choice->losses);
+    choice->losses += choice->losses < FAILURES_COUNTED;
+    choice->method = PACK_NONE;
+    choice->delta = false;
+    for (enum pack_method method = PACK_LZ4; method <= PACK_DELTA; method++) {
+        choice->trials[method].due_ns = due_ns;
+    }
+    choice->stretch_distance = STRETCH_DISTANCE_LEAST;
+}
+
+/* Plain content went at `plain` bytes a second: was packing worth it? */
+static void end_stretch(struct pack_choice *choice, double plain, uint64_t now_ns)
+{
+    choice->link = plain;
+    if (choice->content_rate < plain * MARGIN_TO_STAY) {
+        stop_packing(choice, now_ns);
+    } else {
+        choice->losses = 0;
+        choice->stretch_distance *= 2;
+    }
+    if (choice->stretch_distance > STRETCH_DISTANCE_MOST) {
+        choice->stretch_distance = STRETCH_DISTANCE_MOST;
+    }
+    set_stretch(choice, false);
+}
+
+static void close_window(struct pack_choice *choice, uint64_t now_ns)
+{
+    const struct pack_window window = choice->window;
+    double rate = per_second(window.sent, window.time_ns);
+    choice->window = (struct pack_window){0};
+    if (choice->stretch) {
+        end_stretch(choice, rate, now_ns);
+        return;
+    }
+    choice->content_rate = per_second(window.content, window.time_ns);
+    if (window.packing_ns < window.time_ns * BUSY_PACKING || rate > choice->link) {
+        choice->link = choice->link > 0 ? (choice->link + rate) / 2 : rate;
+    }
+}
+
+static void measure(struct pack_choice *choice, const struct pack_outcome *outcome, uint64_t now_ns)
+{
+    struct pack_window *window = &choice->window;
+    window->content += (double)outcome->content;
+    window->sent += (double)outcome->sent;
+    window->time_ns += (double)outcome->elapsed_ns;
+    window->packing_ns += (double)outcome->pack_ns;
+    if (choice->settled && (window->sent >= WINDOW_BYTES || window->time_ns >= WINDOW_NS)) {
+        close_window(choice, now_ns);
+    } else if (!choice->settled && (window->sent >= SETTLE_BYTES || window->time_ns >= SETTLE_NS)) {
+        *window = (struct pack_window){0};
+        choice->settled = true;
+    }
+}
+
+void pack_choice_sent(struct pack_choice *choice, const struct pack_outcome *outcome,
+                      uint64_t now_ns)
+{
+    if (outcome->method != PACK_NONE && !choice->stretch) {
+        judge_method(choice, outcome, now_ns);
+        choice->since_stretch += (double)outcome->content;
+    }
+    measure(choice, outcome, now_ns);
+    if (!choice->stretch && choice->since_stretch >= choice->stretch_distance &&
+        choice->content_rate > 0 && (choice->method != PACK_NONE || choice->delta)) {
+        set_stretch(choice, true);
+    }
+}
