@@ -27,6 +27,18 @@ const char *pack_method_name(unsigned method)
     return method < PACK_METHODS ? names[method] : "unknown";
 }
 
+/* Touches all that a chunk needs: else the first probe of a move would pay for the page faults, and
+ * its method be taken for a slow one. */
+static void warm_up(struct packer *packer)
+{
+    memset(packer->content, 0, PACK_CHUNK_BYTES);
+    memset(packer->difference, 0, PACK_CHUNK_BYTES);
+    memset(packer->packed, 0, PACK_CHUNK_BYTES);
+    memset(packer->lz4_state, 0, (size_t)LZ4_sizeofState());
+    ZSTD_compress2(packer->zstd, packer->packed, PACK_CHUNK_BYTES, packer->content,
+                   PACK_CHUNK_BYTES);
+}
+
 int packer_init(struct packer *packer, struct delta_cache *cache, struct error *err)
 {
     *packer = (struct packer){
@@ -43,6 +55,7 @@ int packer_init(struct packer *packer, struct delta_cache *cache, struct error *
         packer_done(packer);
         return error_set(err, ENOMEM, "out of memory for packing pages");
     }
+    warm_up(packer);
     return 0;
 }
 

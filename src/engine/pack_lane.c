@@ -70,8 +70,7 @@ static enum pack_method choose(struct pack_lane *lane, const uint8_t *memory,
     if (!order.probe) {
         return order.method;
     }
-    struct pack_probe probe =
-        packer_probe(&lane->packer, order.method, memory, runs, run_count);
+    struct pack_probe probe = packer_probe(&lane->packer, order.method, memory, runs, run_count);
     uint64_t ended_ns = now(lane);
     return pack_choice_probed(&lane->choice, order.method, probe, ended_ns - began_ns, ended_ns);
 }

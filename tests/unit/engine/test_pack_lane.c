@@ -80,8 +80,7 @@ static void receive_packed(struct fixture *fixture, struct page_run run,
     struct error err = ERROR_NONE;
     for (uint64_t i = 0; i < run.count; i++) {
         uint64_t page = run.first + i;
-        bases[i] =
-            fixture->received[page] ? fixture->destination + page * ENGINE_PAGE_SIZE : NULL;
+        bases[i] = fixture->received[page] ? fixture->destination + page * ENGINE_PAGE_SIZE : NULL;
     }
     memcpy(fixture->unpacker.packed, chunk->bytes, chunk->length);
     assert_int_equal(unpacker_unpack(&fixture->unpacker, chunk->method, chunk->length,
