@@ -184,6 +184,29 @@ static int read_peer(struct agent_config *config, const json_t *entry, struct er
     return result;
 }
 
+static int add_migration_address(struct agent_config *config, const char *address,
+                                 struct error *err)
+{
+    if (!is_address(address)) {
+        return error_set(err, EINVAL, "\"%.64s\" is not a numeric IPv4 or IPv6 address", address);
+    }
+    for (size_t i = 0; i < config->migration_address_count; i++) {
+        if (strcmp(config->migration_addresses[i], address) == 0) {
+            return error_set(err, EINVAL, "%s is named twice", address);
+        }
+    }
+    strcpy(config->migration_addresses[config->migration_address_count++], address);
+    return 0;
+}
+
+static int read_migration_address(struct agent_config *config, const json_t *entry,
+                                  struct error *err)
+{
+    const char *address = json_string_value(entry);
+    return address ? add_migration_address(config, address, err)
+                   : error_set(err, EINVAL, "an address must be a string");
+}
+
 typedef int entry_reader(struct agent_config *config, const json_t *entry, struct error *err);
 
 static int read_list(struct agent_config *config, const json_t *document, const char *what,
@@ -212,6 +235,7 @@ static int read_lists(struct agent_config *config, const json_t *document, const
         {"bridges", CONFIG_BRIDGES_MOST, read_bridge},
         {"port_groups", CONFIG_PORT_GROUPS_MOST, read_port_group}, /* after the bridges */
         {"peers", CONFIG_PEERS_MOST, read_peer},
+        {"migration_addresses", CONFIG_MIGRATION_ADDRESSES_MOST, read_migration_address},
     };
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         int result =
@@ -295,9 +319,23 @@ static int read_identity(struct agent_config *config, const json_t *document, co
         result = read_folder(document, what, "run_folder", "/run/drover", config->run_folder,
                              CONFIG_RUN_FOLDER_MOST + 1, err);
     }
-    return result < 0 ? result
-                      : read_address(document, what, "migration_address", "",
-                                     config->migration_address, err);
+    return result;
+}
+
+/* The short form of a list of one. */
+static int read_only_migration_address(struct agent_config *config, const json_t *document,
+                                       const char *what, struct error *err)
+{
+    char address[CONFIG_ADDRESS_SIZE];
+    int result = read_address(document, what, "migration_address", "", address, err);
+    if (result < 0 || !address[0]) {
+        return result;
+    }
+    if (config->migration_address_count > 0) {
+        error_set(err, EINVAL, "%s: both \"migration_address\" and \"migration_addresses\"", what);
+        return error_remedy(err, "put all of them into \"migration_addresses\"");
+    }
+    return add_migration_address(config, address, err);
 }
 
 static int read_limits(struct agent_config *config, const json_t *document, const char *what,
@@ -321,11 +359,21 @@ static int read_limits(struct agent_config *config, const json_t *document, cons
 static int read_document(struct agent_config *config, const json_t *document, const char *what,
                          struct error *err)
 {
-    static const char *const known[] = {
-        "version",    "host",       "state_folder", "run_folder",
-        "datastores", "bridges",    "port_groups",  "migration_address",
-        "listen",     "token_file", "peers",        "memory_limit_mib",
-        "uid_base",   NULL};
+    static const char *const known[] = {"version",
+                                        "host",
+                                        "state_folder",
+                                        "run_folder",
+                                        "datastores",
+                                        "bridges",
+                                        "port_groups",
+                                        "migration_address",
+                                        "migration_addresses",
+                                        "listen",
+                                        "token_file",
+                                        "peers",
+                                        "memory_limit_mib",
+                                        "uid_base",
+                                        NULL};
     int result = json_is_object(document) ? check_version(document, what, err)
                                           : error_set(err, EINVAL, "%s must be an object", what);
     if (result == 0) {
@@ -339,6 +387,9 @@ static int read_document(struct agent_config *config, const json_t *document, co
     }
     if (result == 0) {
         result = read_lists(config, document, what, err);
+    }
+    if (result == 0) {
+        result = read_only_migration_address(config, document, what, err);
     }
     return result < 0 ? result : read_listen(config, document, what, err);
 }

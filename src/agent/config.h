@@ -18,6 +18,7 @@
 #define CONFIG_BRIDGES_MOST 32
 #define CONFIG_PORT_GROUPS_MOST 256
 #define CONFIG_PEERS_MOST 1024
+#define CONFIG_MIGRATION_ADDRESSES_MOST 16
 
 struct config_datastore {
     char name[VM_NAME_SIZE];
@@ -47,8 +48,9 @@ struct agent_config {
     size_t port_group_count;
     struct config_peer peers[CONFIG_PEERS_MOST];
     size_t peer_count;
-    char migration_address[CONFIG_ADDRESS_SIZE]; /* empty: this host takes part in no move */
-    char listen_address[CONFIG_ADDRESS_SIZE];    /* empty: UNIX socket only */
+    char migration_addresses[CONFIG_MIGRATION_ADDRESSES_MOST][CONFIG_ADDRESS_SIZE];
+    size_t migration_address_count;           /* 0: this host takes part in no move */
+    char listen_address[CONFIG_ADDRESS_SIZE]; /* empty: UNIX socket only */
     uint16_t listen_port;
     char token[129];           /* what token_file holds; empty: none */
     uint64_t memory_limit_mib; /* 0: what the host has */

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json.h"
+
 static json_t *datastore_to_json(const struct agent_datastore *entry)
 {
     uint64_t total = 0;
@@ -51,6 +53,22 @@ static json_t *peers_to_json(const struct agent_config *config)
     return list;
 }
 
+static json_t *migration_addresses_to_json(const struct agent_config *config)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < config->migration_address_count; i++) {
+        json_array_append_new(list, json_string(config->migration_addresses[i]));
+    }
+    return list;
+}
+
+/* Borrowed. */
+static json_t *first_or_null(const json_t *list)
+{
+    json_t *first = json_array_get(list, 0);
+    return first ? first : json_null();
+}
+
 json_t *host_facts_of_source(const struct agent *agent)
 {
     return json_pack("{s:s, s:O, s:o}", "name", agent->config->host, "capabilities",
@@ -65,13 +83,14 @@ json_t *host_facts(struct agent *agent, struct error *err)
     if (agent_memory(agent, &total, &available, err) < 0) {
         return NULL;
     }
+    CLEANUP_JSON json_t *addresses = migration_addresses_to_json(config);
     json_t *facts = json_pack(
-        "{s:s, s:s, s:O, s:{s:I, s:I}, s:i, s:o, s:o, s:o, s:o}", "name", config->host, "version",
-        DROVER_VERSION, "capabilities", agent->capabilities, "memory", "total_bytes",
+        "{s:s, s:s, s:O, s:{s:I, s:I}, s:i, s:o, s:o, s:o, s:o, s:O}", "name", config->host,
+        "version", DROVER_VERSION, "capabilities", agent->capabilities, "memory", "total_bytes",
         (json_int_t)total, "available_bytes", (json_int_t)available, "cpus",
         (int)sysconf(_SC_NPROCESSORS_ONLN), "datastores", datastores_to_json(agent), "port_groups",
         port_groups_to_json(config), "peers", peers_to_json(config), "migration_address",
-        config->migration_address[0] ? json_string(config->migration_address) : json_null());
+        json_incref(first_or_null(addresses)), "migration_addresses", addresses);
     if (!facts) {
         error_set_errno(err, ENOMEM, "cannot describe host %s", config->host);
     }

@@ -383,21 +383,47 @@ static void undo(struct incoming *incoming, const struct error *reason)
     forget(incoming, MOVE_ABANDONED, reason, NULL);
 }
 
+/* ---- where the source is to connect ---- */
+
+/* On each of this host's migration addresses. One that cannot be used (its card is gone) does not
+ * keep VMs away, as long as another can. New reference: the answer's list. */
+static json_t *listen_everywhere(const struct agent_config *config, struct mover_setup *setup,
+                                 struct error *err)
+{
+    json_t *endpoints = json_array();
+    for (size_t i = 0; i < config->migration_address_count; i++) {
+        const char *address = config->migration_addresses[i];
+        uint16_t port;
+        int listener = socket_listen_tcp(address, 0, &port, err);
+        if (listener < 0) {
+            log_warning("a migration address is left out: %s", err->message);
+            continue;
+        }
+        setup->listen_fds[setup->listen_count++] = listener;
+        json_array_append_new(endpoints,
+                              json_pack("{s:s, s:i}", "address", address, "port", (int)port));
+    }
+    return endpoints;
+}
+
+static void close_listeners(struct mover_setup *setup)
+{
+    while (setup->listen_count > 0) {
+        close_fd(&setup->listen_fds[--setup->listen_count]);
+    }
+}
+
 static int begin(struct incoming *incoming, struct mover_setup *setup, json_t **ret_place,
                  struct error *err)
 {
-    struct agent *agent = incoming->agent;
-    const char *address = agent->config->migration_address;
-    uint16_t port;
-    CLEANUP_CLOSE int listener = socket_listen_tcp(address, 0, &port, err);
-    setup->listen_fds[0] = listener;
-    setup->listen_count = 1;
-    int result = listener < 0 ? listener : start_both(incoming, setup, err);
+    CLEANUP_JSON json_t *endpoints = listen_everywhere(incoming->agent->config, setup, err);
+    int result = setup->listen_count > 0 ? start_both(incoming, setup, err) : -err->code;
+    close_listeners(setup);
     if (result == 0) {
         result = start_thread(incoming, err);
     }
     if (result == 0) {
-        *ret_place = json_pack("{s:s, s:i}", "address", address, "port", (int)port);
+        *ret_place = json_pack("{s:O}", "endpoints", endpoints);
     }
     return result;
 }
@@ -422,9 +448,9 @@ static int check_begin(struct agent *agent, const json_t *body, struct offer *of
 {
     CLEANUP_JSON json_t *checks = NULL;
     struct vm vm;
-    if (!agent->config->migration_address[0]) {
+    if (agent->config->migration_address_count == 0) {
         error_set(err, ENOTSUP, "host %s has no migration address", agent->config->host);
-        return error_remedy(err, "set \"migration_address\" in its configuration");
+        return error_remedy(err, "set \"migration_addresses\" in its configuration");
     }
     int result = read_offer(body, offer, err);
     if (result == 0) {

@@ -14,7 +14,8 @@
 int incoming_check(struct agent *agent, const json_t *body, json_t **ret_verdict,
                    struct error *err);
 
-/* POST /v1/incoming: starts the shadow VM and its mover. *ret_place is {"address", "port"}. */
+/* POST /v1/incoming: starts the shadow VM and its mover. *ret_place is {"endpoints"}:
+ * [{"address", "port"}, ...], where the source's mover is to connect. */
 int incoming_begin(struct agent *agent, const json_t *body, json_t **ret_place, struct error *err);
 
 /* Follows a move that an earlier agent began; puts the VM, incoming, into the inventory. */

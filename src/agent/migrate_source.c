@@ -9,6 +9,7 @@
 #include "agent/lifecycle.h"
 #include "agent/migrate_check.h"
 #include "agent/migrate_report.h"
+#include "agent/migration_paths.h"
 #include "agent/move_follow.h"
 #include "agent/peer.h"
 #include "agent/strays.h"
@@ -42,23 +43,11 @@ struct source_move {
 static int read_place(const struct source_move *move, const json_t *answer,
                       struct mover_setup *setup, struct error *err)
 {
-    struct mover_path *path = &setup->paths[0];
-    const char *address;
-    int64_t port;
-    int result = json_get_string(answer, "the peer's answer", "address", &address, err);
-    if (result == 0) {
-        result = json_get_integer(answer, "the peer's answer", "port", 1, 65535, &port, err);
-    }
-    if (result == 0 && strlen(address) >= sizeof(path->address)) {
-        result = error_set(err, EPROTO, "the address is too long");
-    }
-    if (result < 0) {
-        return error_wrap(err, "host %s", move->to);
-    }
-    strcpy(path->address, address);
-    path->port = (uint16_t)port;
-    setup->path_count = 1;
-    return 0;
+    struct migration_local locals[MOVER_PATHS_MOST];
+    size_t count;
+    migration_locals(move->agent->config, locals, &count);
+    int result = migration_paths(locals, count, answer, setup, err);
+    return result < 0 ? error_wrap(err, "host %s", move->to) : 0;
 }
 
 /* The destination starts the shadow VM and its mover. */

@@ -50,6 +50,16 @@ static void print_port_groups(const struct terminal *output, const json_t *port_
     }
 }
 
+static void print_migration_addresses(const struct terminal *output, const json_t *addresses)
+{
+    size_t index;
+    const json_t *item;
+    json_array_foreach (addresses, index, item) {
+        const char *address = json_string_value(item);
+        output_line(output, index ? "" : "migration address", "%s", address ? address : "");
+    }
+}
+
 static void print_peers(const struct terminal *output, const json_t *peers)
 {
     char port[FIELD_SIZE];
@@ -77,7 +87,7 @@ int host_show_command(struct cli *cli, struct error *err)
     print_memory(output, json_object_get(host, "memory"));
     print_datastores(output, json_object_get(host, "datastores"));
     print_port_groups(output, json_object_get(host, "port_groups"));
-    output_text(output, "migration address", host, "migration_address");
+    print_migration_addresses(output, json_object_get(host, "migration_addresses"));
     print_peers(output, json_object_get(host, "peers"));
     return 0;
 }

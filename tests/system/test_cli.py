@@ -618,7 +618,7 @@ def test_a_task_that_is_unknown_or_not_one(agent_with_tasks):
 
 def test_host_is_shown(agent):
     agent.routes[("GET", "/v1/host")] = (200, {
-        "name": "h1", "version": "0.1.0", "cpus": 2, "migration_address": "10.78.0.1",
+        "name": "h1", "version": "0.1.0", "cpus": 2, "migration_addresses": ["10.78.0.1", "10.80.0.1"],
         "capabilities": {"qemu_version": "7.2.22", "accelerator": "tcg", "engine": "native",
                          "engine_reason": "the kernel is too old"},
         "memory": {"total_bytes": 4 << 30, "available_bytes": 1 << 30},
@@ -629,6 +629,8 @@ def test_host_is_shown(agent):
     for line in ("memory              1.0 GiB free of 4.0 GiB",
                  "engine              native: the kernel is too old",
                  "port groups         vm: bridge br-vm, VLAN 10",
+                 "migration address   10.78.0.1",
+                 "                    10.80.0.1",
                  "peers               h2: 10.79.0.2, port 7790"):
         assert line in shown.splitlines()
 

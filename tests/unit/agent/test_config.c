@@ -54,6 +54,21 @@ static void a_complete_document_is_taken(void **state)
     assert_int_equal(config->memory_limit_mib, 512);
     assert_int_equal(config->uid_base, 3000000);
     assert_int_equal(config->listen_port, 0);
+    assert_int_equal(config->migration_address_count, 1);
+    assert_string_equal(config->migration_addresses[0], "10.78.0.1");
+    free(config);
+}
+
+static void a_host_may_have_several_migration_addresses(void **state)
+{
+    struct error err = ERROR_NONE;
+    struct agent_config *config;
+    (void)state;
+    json_t *document = with("migration_addresses", "[\"10.78.0.1\", \"10.80.0.1\", \"fd00::1\"]");
+    json_object_del(document, "migration_address");
+    assert_int_equal(load(document, &config, &err), 0);
+    assert_int_equal(config->migration_address_count, 3);
+    assert_string_equal(config->migration_addresses[2], "fd00::1");
     free(config);
 }
 
@@ -83,6 +98,11 @@ static void what_is_wrong_is_named(void **state)
         {"run_folder", "\"run\"", "run_folder"},
         {"run_folder", "\"/0123456789012345678901234567890123456789012345678901\"", "run_folder"},
         {"migration_address", "\"h1.example\"", "migration_address"},
+        {"migration_addresses", "[\"10.78.0.1\"]", "both"},
+        {"migration_addresses", "\"10.78.0.1\"", "migration_addresses"},
+        {"migration_addresses", "[\"h1.example\"]", "h1.example"},
+        {"migration_addresses", "[7]", "migration_addresses"},
+        {"migration_addresses", "[\"10.80.0.1\", \"10.80.0.1\"]", "twice"},
         {"datastores", "[{\"name\": \"a\", \"path\": \"/a\"}, {\"name\": \"a\", \"path\": \"/b\"}]",
          "twice"},
         {"datastores", "{}", "datastores"},
@@ -128,6 +148,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_complete_document_is_taken),
+        cmocka_unit_test(a_host_may_have_several_migration_addresses),
         cmocka_unit_test(what_is_left_out_has_a_default),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test_setup_teardown(
