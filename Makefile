@@ -13,7 +13,7 @@ help:
 	@echo "make lab          bring up a lab of three hosts to play with (drover lab down ends it)"
 	@echo "make soak         200 moves in a row under load; the result goes to docs/benchmarks/"
 	@echo "make bench-native total time beside QEMU's own multifd migration, same guest, same run"
-	@echo "make fuzz         the reader of VM definitions under libFuzzer for a minute"
+	@echo "make fuzz         what reads foreign bytes under libFuzzer, for a minute each"
 	@echo "make check-style  formatting, includes, sizes and clang-tidy only"
 	@echo "make install      install into PREFIX (default /usr/local)"
 	@echo "make clean        remove $(BUILD)/"
