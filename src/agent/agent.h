@@ -9,6 +9,7 @@
 #include "agent/config.h"
 #include "agent/inventory.h"
 #include "agent/move_list.h"
+#include "agent/sampling.h"
 #include "agent/task.h"
 #include "agent/watch.h"
 #include "vmm/qemu/machine.h"
@@ -20,7 +21,7 @@ struct agent_datastore {
     char problem[768];          /* why it is not open */
 };
 
-/* Set up once, then read only; inventory, tasks, moves and watch lock themselves. */
+/* Set up once, then read only; inventory, tasks, moves, samplings and watch lock themselves. */
 struct agent {
     const struct agent_config *config;
     enum qemu_accelerator accelerator;
@@ -30,6 +31,7 @@ struct agent {
     struct inventory *inventory;
     struct task_list *tasks;
     struct move_list *moves;
+    struct sampling_list *samplings;
     struct watch *watch;
     char mover_program[PATH_MAX];
 };

@@ -120,13 +120,14 @@ static int open_memory(const struct agent *agent, const struct vm *vm, struct mo
                        struct error *err)
 {
     CLEANUP_FREE char *path = record_ram_path(agent->config, vm->config.uuid);
-    int flags = setup->role == MOVER_ROLE_SOURCE ? O_RDONLY : O_RDWR;
+    bool tracks = setup->role != MOVER_ROLE_DESTINATION;
+    int flags = tracks ? O_RDONLY : O_RDWR;
     setup->memory_size = vm->config.memory_mib << 20;
     setup->memory_fd = path ? open(path, flags | O_CLOEXEC | O_NOFOLLOW) : -1;
     if (setup->memory_fd < 0) {
         return error_set_errno(err, errno, "cannot open the memory of VM %s", vm->config.name);
     }
-    return setup->role == MOVER_ROLE_SOURCE
+    return tracks
                ? qemu_memory_address(vm->runtime.process.pid, path, &setup->memory_address, err)
                : 0;
 }
@@ -135,7 +136,7 @@ static int open_tracking(const struct vm *vm, int pidfd, struct mover_setup *set
                          struct error *err)
 {
     char path[64];
-    if (setup->role != MOVER_ROLE_SOURCE) {
+    if (setup->role == MOVER_ROLE_DESTINATION) {
         return 0;
     }
     setup->userfaultfd = take_fd(pidfd, QEMU_USERFAULTFD, "the userfaultfd", err);
@@ -161,16 +162,23 @@ static int open_taps(const struct vm *vm, int pidfd, struct mover_setup *setup, 
     return 0;
 }
 
-int descriptors_open(const struct agent *agent, const struct vm *vm, struct mover_setup *setup,
-                     struct error *err)
+static int open_memory_and_tracking(const struct agent *agent, const struct vm *vm, int pidfd,
+                                    struct mover_setup *setup, struct error *err)
 {
     setup->memory_fd = setup->qmp_fd = setup->userfaultfd = setup->pagemap_fd = -1;
     setup->nic_count = 0;
+    int result = open_memory(agent, vm, setup, err);
+    return result < 0 ? result : open_tracking(vm, pidfd, setup, err);
+}
+
+int descriptors_open(const struct agent *agent, const struct vm *vm, struct mover_setup *setup,
+                     struct error *err)
+{
     CLEANUP_CLOSE int pidfd = process_open(&vm->runtime.process, err);
-    int result = pidfd < 0 ? pidfd : open_memory(agent, vm, setup, err);
-    if (result == 0) {
-        result = open_tracking(vm, pidfd, setup, err);
+    if (pidfd < 0) {
+        return pidfd;
     }
+    int result = open_memory_and_tracking(agent, vm, pidfd, setup, err);
     if (result == 0) {
         result = open_taps(vm, pidfd, setup, err);
     }
@@ -182,6 +190,17 @@ int descriptors_open(const struct agent *agent, const struct vm *vm, struct move
         return error_wrap(err, "cannot prepare the move of VM %s", vm->config.name);
     }
     return 0;
+}
+
+int descriptors_open_tracking(const struct agent *agent, const struct vm *vm,
+                              struct mover_setup *setup, struct error *err)
+{
+    CLEANUP_CLOSE int pidfd = process_open(&vm->runtime.process, err);
+    int result = pidfd < 0 ? pidfd : open_memory_and_tracking(agent, vm, pidfd, setup, err);
+    if (result < 0 && pidfd >= 0) {
+        descriptors_close(setup);
+    }
+    return result;
 }
 
 void descriptors_close(struct mover_setup *setup)

@@ -11,6 +11,10 @@
  * On success descriptors_close() follows; on failure nothing is open. */
 int descriptors_open(const struct agent *agent, const struct vm *vm, struct mover_setup *setup,
                      struct error *err);
+/* Of these only what the role `sample` needs: memory and tracking. */
+int descriptors_open_tracking(const struct agent *agent, const struct vm *vm,
+                              struct mover_setup *setup, struct error *err);
+
 void descriptors_close(struct mover_setup *setup);
 
 /* Turns carrier on or off on all taps of a VM. */

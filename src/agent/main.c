@@ -162,7 +162,8 @@ static int prepare_agent(struct agent *agent, const struct agent_config *config,
     agent->inventory = inventory_new(config->host);
     agent->tasks = task_list_new();
     agent->moves = move_list_new();
-    if (!agent->inventory || !agent->tasks || !agent->moves) {
+    agent->samplings = sampling_list_new();
+    if (!agent->inventory || !agent->tasks || !agent->moves || !agent->samplings) {
         return error_set_errno(err, ENOMEM, "cannot start");
     }
     int result = record_prepare(config, err);

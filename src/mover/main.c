@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "mover/control_server.h"
 #include "mover/report.h"
+#include "mover/sample.h"
 #include "mover/session.h"
 #include "mover/setup.h"
 #include "mover/taps.h"
@@ -55,35 +56,41 @@ static void log_outcome(const struct mover_setup *setup, enum engine_outcome out
     }
 }
 
+static int run_move(const struct mover_setup *setup, struct error *err)
+{
+    struct control_server server;
+    json_t *statistics = NULL;
+    int result = control_server_start(&server, MOVER_CONTROL_FD, err);
+    if (result < 0) {
+        return result;
+    }
+    bool is_source = setup->role == MOVER_ROLE_SOURCE;
+    log_info("move %s of %s: %s", setup->move_id, setup->vm_name, mover_role_name(setup->role));
+    enum engine_outcome outcome = is_source
+                                      ? source_session_run(setup, &server, &statistics, err)
+                                      : destination_session_run(setup, &server, &statistics, err);
+    log_outcome(setup, outcome, err);
+    control_server_result(&server, report_result(outcome, err, statistics));
+    if (outcome == ENGINE_OUTCOME_MOVED && !is_source) {
+        taps_announce_repeatedly(&(struct taps){setup->nics, setup->nic_count});
+    }
+    control_server_finish(&server);
+    return 0;
+}
+
 static int run(struct error *err)
 {
     struct mover_setup setup;
-    struct control_server server;
-    json_t *statistics = NULL;
     int result = confine(err);
     if (result == 0) {
         result = mover_setup_read(MOVER_SETUP_FD, &setup, err);
         close(MOVER_SETUP_FD);
     }
-    if (result == 0) {
-        result = control_server_start(&server, MOVER_CONTROL_FD, err);
-    }
     if (result < 0) {
         return result;
     }
-    bool is_source = setup.role == MOVER_ROLE_SOURCE;
-    log_info("move %s of %s: %s", setup.move_id, setup.vm_name,
-             is_source ? "source" : "destination");
-    enum engine_outcome outcome = is_source
-                                      ? source_session_run(&setup, &server, &statistics, err)
-                                      : destination_session_run(&setup, &server, &statistics, err);
-    log_outcome(&setup, outcome, err);
-    control_server_result(&server, report_result(outcome, err, statistics));
-    if (outcome == ENGINE_OUTCOME_MOVED && !is_source) {
-        taps_announce_repeatedly(&(struct taps){setup.nics, setup.nic_count});
-    }
-    control_server_finish(&server);
-    return 0;
+    return setup.role == MOVER_ROLE_SAMPLE ? sample_session_run(&setup, MOVER_CONTROL_FD, err)
+                                           : run_move(&setup, err);
 }
 
 int main(void)

@@ -65,14 +65,20 @@ json_t *mover_options_encode(const struct engine_source_options *options)
                      (json_int_t)options->device_state_ns);
 }
 
+static int encode_tracking(json_t *document, const struct mover_setup *setup)
+{
+    CLEANUP_JSON json_t *part = json_pack(
+        "{s:i, s:i, s:i, s:I}", "userfaultfd", setup->userfaultfd, "pagemap_fd", setup->pagemap_fd,
+        "watch_fd", setup->watch_fd, "memory_address", (json_int_t)setup->memory_address);
+    return json_object_update(document, part);
+}
+
 static int encode_source(json_t *document, const struct mover_setup *setup)
 {
-    CLEANUP_JSON json_t *part =
-        json_pack("{s:i, s:i, s:i, s:I, s:o, s:o}", "userfaultfd", setup->userfaultfd, "pagemap_fd",
-                  setup->pagemap_fd, "watch_fd", setup->watch_fd, "memory_address",
-                  (json_int_t)setup->memory_address, "paths", encode_paths(setup), "options",
-                  mover_options_encode(&setup->options));
-    return json_object_update(document, part);
+    CLEANUP_JSON json_t *part = json_pack("{s:o, s:o}", "paths", encode_paths(setup), "options",
+                                          mover_options_encode(&setup->options));
+    int result = json_object_update(document, part);
+    return result < 0 ? result : encode_tracking(document, setup);
 }
 
 static int encode_destination(json_t *document, const struct mover_setup *setup)
@@ -86,16 +92,38 @@ static int encode_destination(json_t *document, const struct mover_setup *setup)
     return json_object_update(document, part);
 }
 
-json_t *mover_setup_encode(const struct mover_setup *setup)
+static json_t *encode_sample(const struct mover_setup *setup)
 {
-    bool is_source = setup->role == MOVER_ROLE_SOURCE;
+    CLEANUP_JSON json_t *document =
+        json_pack("{s:s, s:s, s:I, s:i, s:I}", "role", mover_role_name(setup->role), "vm_name",
+                  setup->vm_name, "memory_size", (json_int_t)setup->memory_size, "memory_fd",
+                  setup->memory_fd, "sample_ns", (json_int_t)setup->sample_ns);
+    return encode_tracking(document, setup) < 0 ? NULL : steal_pointer(&document);
+}
+
+static json_t *encode_move(const struct mover_setup *setup)
+{
     CLEANUP_JSON json_t *document = json_pack(
-        "{s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:o}", "role", is_source ? "source" : "destination",
-        "move_id", setup->move_id, "vm_name", setup->vm_name, "token", encode_token(setup->token),
+        "{s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:o}", "role", mover_role_name(setup->role), "move_id",
+        setup->move_id, "vm_name", setup->vm_name, "token", encode_token(setup->token),
         "memory_size", (json_int_t)setup->memory_size, "memory_fd", setup->memory_fd, "qmp_fd",
         setup->qmp_fd, "nics", encode_nics(setup));
-    int result = is_source ? encode_source(document, setup) : encode_destination(document, setup);
+    int result = setup->role == MOVER_ROLE_SOURCE ? encode_source(document, setup)
+                                                  : encode_destination(document, setup);
     return result < 0 ? NULL : steal_pointer(&document);
+}
+
+const char *mover_role_name(enum mover_role role)
+{
+    static const char *const names[] = {[MOVER_ROLE_SOURCE] = "source",
+                                        [MOVER_ROLE_DESTINATION] = "destination",
+                                        [MOVER_ROLE_SAMPLE] = "sample"};
+    return names[role];
+}
+
+json_t *mover_setup_encode(const struct mover_setup *setup)
+{
+    return setup->role == MOVER_ROLE_SAMPLE ? encode_sample(setup) : encode_move(setup);
 }
 
 /* ---- in, in the mover ---- */
@@ -264,7 +292,7 @@ static int decode_options(const json_t *document, struct engine_source_options *
     return result;
 }
 
-static int decode_source(const json_t *document, struct mover_setup *setup, struct error *err)
+static int decode_tracking(const json_t *document, struct mover_setup *setup, struct error *err)
 {
     int result = get_fd(document, "userfaultfd", &setup->userfaultfd, err);
     if (result == 0) {
@@ -273,9 +301,12 @@ static int decode_source(const json_t *document, struct mover_setup *setup, stru
     if (result == 0) {
         result = get_fd(document, "watch_fd", &setup->watch_fd, err);
     }
-    if (result == 0) {
-        result = get_u64(document, "memory_address", &setup->memory_address, err);
-    }
+    return result < 0 ? result : get_u64(document, "memory_address", &setup->memory_address, err);
+}
+
+static int decode_source(const json_t *document, struct mover_setup *setup, struct error *err)
+{
+    int result = decode_tracking(document, setup, err);
     if (result == 0) {
         result = decode_paths(document, setup, err);
     }
@@ -320,7 +351,8 @@ static int decode_memory(const json_t *document, struct mover_setup *setup, stru
     return result;
 }
 
-static int decode_common(const json_t *document, struct mover_setup *setup, struct error *err)
+/* What both sides of a move have. */
+static int decode_move(const json_t *document, struct mover_setup *setup, struct error *err)
 {
     int result = get_text(document, "move_id", setup->move_id, sizeof(setup->move_id), err);
     if (result == 0 && !uuid_is_valid(setup->move_id)) {
@@ -341,27 +373,49 @@ static int decode_common(const json_t *document, struct mover_setup *setup, stru
     return result < 0 ? result : decode_nics(document, setup, err);
 }
 
-int mover_setup_decode(const json_t *document, struct mover_setup *ret_setup, struct error *err)
+static int decode_sample(const json_t *document, struct mover_setup *setup, struct error *err)
 {
-    struct mover_setup setup = {0};
-    const char *role;
-    int result = json_get_string(document, WHAT, "role", &role, err);
+    int result = get_text(document, "vm_name", setup->vm_name, sizeof(setup->vm_name), err);
     if (result == 0) {
-        result = decode_common(document, &setup, err);
+        result = decode_memory(document, setup, err);
     }
+    if (result == 0) {
+        result = decode_tracking(document, setup, err);
+    }
+    return result < 0 ? result : get_u64(document, "sample_ns", &setup->sample_ns, err);
+}
+
+static int decode_role(const json_t *document, enum mover_role *ret_role, struct error *err)
+{
+    const char *name;
+    int result = json_get_string(document, WHAT, "role", &name, err);
     if (result < 0) {
         return result;
     }
-    if (strcmp(role, "source") == 0) {
-        setup.role = MOVER_ROLE_SOURCE;
+    for (int role = MOVER_ROLE_SOURCE; role <= MOVER_ROLE_SAMPLE; role++) {
+        if (strcmp(name, mover_role_name((enum mover_role)role)) == 0) {
+            *ret_role = (enum mover_role)role;
+            return 0;
+        }
+    }
+    return error_set(err, EINVAL, WHAT ": the role \"%s\" is not known", name);
+}
+
+int mover_setup_decode(const json_t *document, struct mover_setup *ret_setup, struct error *err)
+{
+    struct mover_setup setup = {0};
+    int result = decode_role(document, &setup.role, err);
+    if (result == 0 && setup.role == MOVER_ROLE_SAMPLE) {
+        result = decode_sample(document, &setup, err);
+    } else if (result == 0) {
+        result = decode_move(document, &setup, err);
+    }
+    if (result == 0 && setup.role == MOVER_ROLE_SOURCE) {
         result = decode_source(document, &setup, err);
         memcpy(setup.options.token, setup.token, sizeof(setup.token));
         memcpy(setup.options.move_id, setup.move_id, sizeof(setup.move_id));
-    } else if (strcmp(role, "destination") == 0) {
-        setup.role = MOVER_ROLE_DESTINATION;
+    } else if (result == 0 && setup.role == MOVER_ROLE_DESTINATION) {
         result = decode_destination(document, &setup, err);
-    } else {
-        result = error_set(err, EINVAL, WHAT ": the role \"%s\" is not known", role);
     }
     if (result == 0) {
         *ret_setup = setup;

@@ -13,13 +13,22 @@
 #include "base/process.h"
 #include "engine/source.h"
 
-#define MOVER_SETUP_FD 3   /* readable: the setup document */
-#define MOVER_CONTROL_FD 4 /* listening UNIX socket: agents connect here, see control.h */
+#define MOVER_SETUP_FD 3 /* readable: the setup document */
+#define MOVER_CONTROL_FD                                                 \
+    4 /* listening UNIX socket: agents connect here, see control.h; of a \
+         sample the connection itself */
 #define MOVER_NICS_MOST 16
 #define MOVER_PATHS_MOST 16
 #define MOVER_CHANNELS_MOST 64
 
-enum mover_role { MOVER_ROLE_SOURCE, MOVER_ROLE_DESTINATION };
+enum mover_role {
+    MOVER_ROLE_SOURCE,
+    MOVER_ROLE_DESTINATION,
+    MOVER_ROLE_SAMPLE, /* only watches how the guest writes: sample.h */
+};
+
+/* "source", "destination", "sample". */
+const char *mover_role_name(enum mover_role role);
 
 struct mover_nic {
     int tap_fd;
@@ -39,16 +48,21 @@ struct mover_setup {
     char vm_name[64];
     uint8_t token[ENGINE_TOKEN_SIZE];
     uint64_t memory_size;
-    int memory_fd; /* RAM file: read-only at the source, writable at the destination */
+    int memory_fd; /* RAM file: writable at the destination, elsewhere read-only */
     int qmp_fd;    /* a negotiated monitor of the VM's QEMU, the mover's alone */
     struct mover_nic nics[MOVER_NICS_MOST];
     size_t nic_count;
 
-    /* source only */
+    /* source and sample */
     int userfaultfd;
     int pagemap_fd;
     int watch_fd; /* non-blocking inotify, IN_MODIFY of the RAM file; made by mover_start() */
     uint64_t memory_address;
+
+    /* sample only, which has no token, no monitor and no NICs */
+    uint64_t sample_ns; /* how long to watch */
+
+    /* source only */
     struct mover_path paths[MOVER_PATHS_MOST]; /* at least one; the first carries what there is one
                                                   connection for */
     size_t path_count;
@@ -68,6 +82,12 @@ struct mover_setup {
 int mover_start(const struct mover_setup *setup, const char *program, const char *control_path,
                 const char *log_path, uid_t uid, struct process_identity *ret_process,
                 struct error *err);
+
+/* As mover_start(), for the role that samples: instead of a control socket there is a connection,
+ * *ret_connection, over which sample.h says what is told. */
+int mover_start_sample(const struct mover_setup *setup, const char *program, const char *log_path,
+                       uid_t uid, struct process_identity *ret_process, int *ret_connection,
+                       struct error *err);
 
 /* In the mover: reads and checks the document. */
 int mover_setup_read(int fd, struct mover_setup *ret_setup, struct error *err);

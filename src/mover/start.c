@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -34,11 +35,13 @@ static struct mover_setup renumber(const struct mover_setup *setup, int watch,
 {
     struct mover_setup renumbered = *setup;
     renumbered.memory_fd = place(placement, setup->memory_fd);
-    renumbered.qmp_fd = place(placement, setup->qmp_fd);
-    for (size_t i = 0; i < setup->nic_count; i++) {
-        renumbered.nics[i].tap_fd = place(placement, setup->nics[i].tap_fd);
+    if (setup->role != MOVER_ROLE_SAMPLE) {
+        renumbered.qmp_fd = place(placement, setup->qmp_fd);
+        for (size_t i = 0; i < setup->nic_count; i++) {
+            renumbered.nics[i].tap_fd = place(placement, setup->nics[i].tap_fd);
+        }
     }
-    if (setup->role == MOVER_ROLE_SOURCE) {
+    if (setup->role != MOVER_ROLE_DESTINATION) {
         renumbered.userfaultfd = place(placement, setup->userfaultfd);
         renumbered.pagemap_fd = place(placement, setup->pagemap_fd);
         renumbered.watch_fd = place(placement, watch);
@@ -76,23 +79,28 @@ static int write_document(int fd, const struct mover_setup *setup, struct error 
     return 0;
 }
 
-int mover_start(const struct mover_setup *setup, const char *program, const char *control_path,
-                const char *log_path, uid_t uid, struct process_identity *ret_process,
-                struct error *err)
+/* What both ways to start one have in common. */
+struct start {
+    const struct mover_setup *setup;
+    const char *program;
+    const char *log_path;
+    uid_t uid;
+};
+
+/* `control`: what the mover gets as MOVER_CONTROL_FD. */
+static int start(const struct start *start, int control, struct process_identity *ret_process,
+                 struct error *err)
 {
-    bool is_source = setup->role == MOVER_ROLE_SOURCE;
-    const char *const arguments[] = {program, is_source ? "source" : "destination", setup->vm_name,
-                                     setup->move_id, NULL};
+    const struct mover_setup *setup = start->setup;
+    bool tracks = setup->role != MOVER_ROLE_DESTINATION;
+    const char *const arguments[] = {start->program, mover_role_name(setup->role), setup->vm_name,
+                                     setup->move_id[0] ? setup->move_id : NULL, NULL};
     CLEANUP_CLOSE int document = memfd_create("drover-mover-setup", MFD_CLOEXEC);
     if (document < 0) {
         return error_set_errno(err, errno, "cannot write the mover's setup");
     }
-    CLEANUP_CLOSE int control = socket_listen_unix(control_path, 0600, err);
-    if (control < 0) {
-        return control;
-    }
-    CLEANUP_CLOSE int watch = is_source ? watch_memory(setup->memory_fd, err) : -1;
-    if (is_source && watch < 0) {
+    CLEANUP_CLOSE int watch = tracks ? watch_memory(setup->memory_fd, err) : -1;
+    if (tracks && watch < 0) {
         return watch;
     }
     struct placement placement = {0};
@@ -102,15 +110,43 @@ int mover_start(const struct mover_setup *setup, const char *program, const char
     struct process_spec spec = {.arguments = arguments,
                                 .fds = placement.fds,
                                 .fd_count = placement.count,
-                                .log_path = log_path,
-                                .uid = uid,
-                                .gid = (gid_t)uid};
+                                .log_path = start->log_path,
+                                .uid = start->uid,
+                                .gid = (gid_t)start->uid};
     int result = write_document(document, &renumbered, err);
-    if (result == 0) {
-        result = process_start(&spec, ret_process, err);
+    return result < 0 ? result : process_start(&spec, ret_process, err);
+}
+
+int mover_start(const struct mover_setup *setup, const char *program, const char *control_path,
+                const char *log_path, uid_t uid, struct process_identity *ret_process,
+                struct error *err)
+{
+    struct start what = {setup, program, log_path, uid};
+    CLEANUP_CLOSE int control = socket_listen_unix(control_path, 0600, err);
+    if (control < 0) {
+        return control;
     }
+    int result = start(&what, control, ret_process, err);
     if (result < 0) {
         unlink(control_path);
+    }
+    return result;
+}
+
+int mover_start_sample(const struct mover_setup *setup, const char *program, const char *log_path,
+                       uid_t uid, struct process_identity *ret_process, int *ret_connection,
+                       struct error *err)
+{
+    struct start what = {setup, program, log_path, uid};
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) {
+        return error_set_errno(err, errno, "cannot talk to the mover");
+    }
+    CLEANUP_CLOSE int ours = ends[0];
+    CLEANUP_CLOSE int its = ends[1];
+    int result = start(&what, its, ret_process, err);
+    if (result == 0) {
+        *ret_connection = steal_fd(&ours);
     }
     return result;
 }
