@@ -127,9 +127,8 @@ static int open_memory(const struct agent *agent, const struct vm *vm, struct mo
     if (setup->memory_fd < 0) {
         return error_set_errno(err, errno, "cannot open the memory of VM %s", vm->config.name);
     }
-    return tracks
-               ? qemu_memory_address(vm->runtime.process.pid, path, &setup->memory_address, err)
-               : 0;
+    return tracks ? qemu_memory_address(vm->runtime.process.pid, path, &setup->memory_address, err)
+                  : 0;
 }
 
 static int open_tracking(const struct vm *vm, int pidfd, struct mover_setup *setup,

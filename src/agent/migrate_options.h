@@ -5,8 +5,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "engine/source.h"
+
+/* What saving and loading the device state is expected to take. */
+#define MIGRATE_DEVICE_STATE_NS (10 * NANOSECONDS_PER_MILLISECOND)
 
 enum migrate_engine {
     MIGRATE_ENGINE_AUTO,   /* Drover's, unless the VM or a kernel does not allow it */

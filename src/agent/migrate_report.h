@@ -12,6 +12,7 @@ struct migrate_report {
     const char *outcome;       /* "moved" or "stayed" */
     const json_t *source;      /* the source mover's statistics; NULL: it died */
     const json_t *destination; /* the destination's; NULL: unknown */
+    json_t *forecast;          /* made at the beginning; NULL: none was */
 };
 
 /* New reference. */

@@ -4,14 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/checks.h"
 #include "agent/descriptors.h"
+#include "agent/forecast.h"
 #include "agent/launch.h"
 #include "agent/lifecycle.h"
+#include "agent/link_rate.h"
 #include "agent/migrate_check.h"
 #include "agent/migrate_report.h"
 #include "agent/migration_paths.h"
 #include "agent/move_follow.h"
 #include "agent/peer.h"
+#include "agent/sampling.h"
 #include "agent/strays.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -25,7 +29,7 @@
 #define DISCARD_TIMEOUT_NS (60 * NANOSECONDS_PER_SECOND)
 #define ASK_TIMEOUT_NS (5 * NANOSECONDS_PER_SECOND)
 #define ASK_NS (100 * NANOSECONDS_PER_MILLISECOND)
-#define DEVICE_STATE_EXPECTED_NS (10 * NANOSECONDS_PER_MILLISECOND)
+#define LOOK_NS (300 * NANOSECONDS_PER_MILLISECOND) /* at the guest, for the forecast */
 
 /* What the task's thread works on. */
 struct source_move {
@@ -36,6 +40,7 @@ struct source_move {
     char to[VM_NAME_SIZE];
     struct migrate_options options;
     char token[2 * ENGINE_TOKEN_SIZE + 1]; /* hexadecimal */
+    json_t *forecast;                      /* owned; NULL: none was made */
 };
 
 /* ---- reserve ---- */
@@ -100,7 +105,7 @@ static void fill_setup(const struct source_move *move, struct mover_setup *setup
     memcpy(options->token, setup->token, sizeof(options->token));
     snprintf(options->move_id, sizeof(options->move_id), "%s", move->record.move_id);
     migrate_options_apply(&move->options, options);
-    options->device_state_ns = DEVICE_STATE_EXPECTED_NS;
+    options->device_state_ns = MIGRATE_DEVICE_STATE_NS;
 }
 
 static int start_mover(struct source_move *move, struct mover_setup *setup, struct error *err)
@@ -162,6 +167,7 @@ static void set_report(const struct source_move *move, const char *outcome, cons
         .outcome = outcome,
         .source = source,
         .destination = destination,
+        .forecast = move->forecast,
     };
     task_set_report(move->task, migrate_report_to_json(&report));
 }
@@ -197,6 +203,8 @@ static int end_moved(struct source_move *move, const json_t *statistics, struct 
     move_read_owner(vm, &vm->owner);
     CLEANUP_JSON json_t *there = ask_destination(move);
     set_report(move, "moved", statistics, json_object_get(there, "statistics"));
+    link_rate_remember(move->agent->config, move->to,
+                       link_rate_of_move(statistics, move->options.bandwidth_limit));
     move_dismiss(move->agent, vm, &move->record);
     if (launch_end(move->agent, vm, &after) < 0) {
         snprintf(vm->problem, sizeof(vm->problem), "it has moved to host %s, but %s", move->to,
@@ -381,6 +389,24 @@ static int read_epoch(struct source_move *move, struct error *err)
     return result;
 }
 
+/* The look at the guest takes the time that the destination needs anyway, and no more. */
+static int reserve_and_look(struct source_move *move, const struct config_peer *peer,
+                            struct mover_setup *setup, struct error *err)
+{
+    struct error reason = ERROR_NONE;
+    struct engine_sample sample;
+    struct sampling *sampling;
+    struct link_rate link = link_rate_of(move->agent->config, move->to);
+    int looking = sampling_begin(move->agent, &move->vm, true, LOOK_NS, &sampling, &reason);
+    int result = reserve(move, peer, setup, err);
+    if (looking == 0) {
+        looking = sampling_end(sampling, true, &sample, &reason);
+    }
+    move->forecast =
+        looking == 0 ? forecast_to_json(&sample, &link, &move->options) : forecast_missing(&reason);
+    return result;
+}
+
 /* Written down before the destination is asked: an agent that dies over it leaves word to the next
  * one that something may be there. */
 static int record_and_reserve(struct source_move *move, const struct config_peer *peer,
@@ -395,7 +421,7 @@ static int record_and_reserve(struct source_move *move, const struct config_peer
     if (result < 0) {
         return result;
     }
-    result = reserve(move, peer, setup, err);
+    result = reserve_and_look(move, peer, setup, err);
     if (result < 0) {
         discard(move); /* an answer that was too late */
         explain(move, err);
@@ -406,12 +432,28 @@ static int record_and_reserve(struct source_move *move, const struct config_peer
     return result;
 }
 
+static void source_move_free(struct source_move *move)
+{
+    if (move) {
+        json_decref(move->forecast);
+        free(move);
+    }
+}
+
+static void cleanup_source_move(struct source_move **move)
+{
+    source_move_free(*move);
+}
+
+#define CLEANUP_SOURCE_MOVE CLEANUP(cleanup_source_move)
+
 static int migrate_task(struct task *task, void *context, struct error *err)
 {
-    CLEANUP_FREE struct source_move *move = context;
+    CLEANUP_SOURCE_MOVE struct source_move *move = context;
     struct mover_setup setup = {0};
     const struct config_peer *peer = config_peer(move->agent->config, move->to);
     move->task = task;
+    sampling_drive_out(move->agent, move->vm.config.uuid);
     task_set_phase(task, "check");
     if (check(move, peer, err) < 0) {
         return give_up(move, err);
@@ -429,7 +471,7 @@ static int migrate_task(struct task *task, void *context, struct error *err)
 
 static int resume_task(struct task *task, void *context, struct error *err)
 {
-    CLEANUP_FREE struct source_move *move = context;
+    CLEANUP_SOURCE_MOVE struct source_move *move = context;
     move->task = task;
     task_set_phase(task, "connect");
     return follow(move, err);
@@ -472,7 +514,7 @@ int migrate_start(struct agent *agent, const char *name, const struct migrate_op
     if (result < 0) {
         return result;
     }
-    CLEANUP_FREE struct source_move *move = source_move_new(agent, options->to);
+    CLEANUP_SOURCE_MOVE struct source_move *move = source_move_new(agent, options->to);
     struct task *task = task_new(agent->tasks, "migrate", found.config.name);
     if (!move || !task) {
         task_discard(task);
@@ -498,7 +540,7 @@ int migrate_start(struct agent *agent, const char *name, const struct migrate_op
 int migrate_resume(struct agent *agent, const struct vm *vm, const struct move_record *record,
                    struct error *err)
 {
-    CLEANUP_FREE struct source_move *move = source_move_new(agent, record->peer);
+    CLEANUP_SOURCE_MOVE struct source_move *move = source_move_new(agent, record->peer);
     struct task *task = task_new(agent->tasks, "migrate", vm->config.name);
     if (!move || !task) {
         task_discard(task);
@@ -533,8 +575,13 @@ int migrate_check(struct agent *agent, const char *name, const struct migrate_op
         return -err->code;
     }
     result = migrate_checks(agent, &vm, peer, options, &checks, err);
-    if (result == 0) {
-        *ret_verdict = migrate_verdict(checks);
+    if (result < 0) {
+        return result;
     }
-    return result;
+    bool blocked = strcmp(checks_verdict(checks), "block") == 0;
+    json_t *forecast = blocked ? json_null() : forecast_make(agent, &vm, options);
+    forecast_check(forecast, options, checks);
+    *ret_verdict = migrate_verdict(checks);
+    json_object_set_new(*ret_verdict, "forecast", forecast);
+    return 0;
 }

@@ -23,6 +23,7 @@ int migrate_start(struct agent *agent, const char *name, const struct migrate_op
 int migrate_resume(struct agent *agent, const struct vm *vm, const struct move_record *record,
                    struct error *err);
 
-/* The checks only: *ret_verdict is {"verdict", "checks"}. Changes nothing anywhere. */
+/* The checks, and where nothing blocks a forecast, for which the VM is watched for two seconds:
+ * *ret_verdict is {"verdict", "checks", "forecast"}. Leaves nothing behind anywhere. */
 int migrate_check(struct agent *agent, const char *name, const struct migrate_options *options,
                   json_t **ret_verdict, struct error *err);

@@ -19,7 +19,8 @@
 #include "mover/sample.h"
 
 #define POLL_NS (20 * NANOSECONDS_PER_MILLISECOND)
-#define PATIENCE_NS (5 * NANOSECONDS_PER_SECOND) /* beyond its duration; then it is taken for hung */
+#define PATIENCE_NS \
+    (5 * NANOSECONDS_PER_SECOND) /* beyond its duration; then it is taken for hung */
 #define HURRY_NS (500 * NANOSECONDS_PER_MILLISECOND)
 
 struct sampling {

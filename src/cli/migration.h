@@ -16,9 +16,16 @@ int migration_request(const struct arguments *arguments, json_t **ret_request, s
  * level that is not understood blocks: nobody should move a VM on a guess. */
 int migration_is_blocked(const json_t *answer, struct error *err);
 
-/* Prints the checks, OK, WARN or BLOCK each with its remedy, and the verdict. */
+/* Prints the checks, OK, WARN or BLOCK each with its remedy, the forecast, and the verdict. */
 void migration_print_checks(const struct terminal *terminal, const json_t *answer, const char *vm,
                             const char *to);
+
+/* Prints a forecast, or why there is none; nothing for null. */
+void migration_print_forecast(const struct terminal *terminal, const json_t *forecast,
+                              const char *vm, const char *to);
+
+/* Prints a report's forecast beside what came of it; nothing without one. 0 or -ENOMEM. */
+int migration_print_accuracy(const struct terminal *terminal, const json_t *report);
 
 /* Prints the report of a migration, by round. 0 or -ENOMEM. */
 int migration_print_report(const struct terminal *terminal, const json_t *task, struct error *err);

@@ -105,5 +105,6 @@ void migration_print_checks(const struct terminal *terminal, const json_t *answe
         counts[level]++;
         print_check(terminal, check, level);
     }
+    migration_print_forecast(terminal, json_object_get(answer, "forecast"), vm, to);
     print_verdict(terminal, vm, to, counts);
 }

@@ -211,5 +211,7 @@ int migration_print_report(const struct terminal *terminal, const json_t *task, 
     print_pacing(terminal, report);
     print_engine(terminal, report);
     print_duration(terminal, "total time", report, "total_ms", "");
-    return 0;
+    return migration_print_accuracy(terminal, report) < 0
+               ? error_set_errno(err, ENOMEM, "cannot print the report")
+               : 0;
 }

@@ -8,7 +8,7 @@
 #define SHRUNK (7.0 / 8.0) /* of the shortest before it: a round that got shorter */
 #define APPROACHES 20u     /* of a round's length */
 #define PACED_SHARE 0.5    /* of the link's rate, that paced writers may dirty */
-#define PACK_RATE 500e6    /* bytes a second that packing keeps up with, about a core's worth */
+#define PACK_RATE 350e6    /* bytes a second that one core packs with zstd */
 
 /* Below the target rounds go on while each is short and clearly shortens the blackout. */
 #define POLISH_ROUNDS_MOST 5u

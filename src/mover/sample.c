@@ -10,10 +10,12 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "engine/guest.h"
+#include "engine/pack.h"
 #include "engine/zero.h"
 
 #define PAGES_READ_MOST 2048u
@@ -119,6 +121,14 @@ static int draw_curve(struct look *look, uint64_t duration_ns, const struct samp
 
 /* ---- what is in the pages ---- */
 
+/* What was found in the pages that were read. */
+struct contents {
+    uint64_t read, zeroes;
+    uint64_t plain, packed; /* bytes of the others, and what packing makes of them */
+    uint8_t *chunk;         /* pages to be packed together */
+    uint64_t chunk_pages;
+};
+
 /* Reads one page; a hole reads as zeroes and stays a hole, which it would not through a mapping. */
 static bool read_page(const struct look *look, uint64_t page, uint8_t *content)
 {
@@ -126,24 +136,71 @@ static bool read_page(const struct look *look, uint64_t page, uint8_t *content)
                  (off_t)(page * ENGINE_PAGE_SIZE)) == ENGINE_PAGE_SIZE;
 }
 
-/* One in so many of the populated pages. */
-static void look_inside(struct look *look, const struct page_set *populated)
+static void pack_chunk(struct contents *contents, struct packer *packer)
 {
-    uint8_t content[ENGINE_PAGE_SIZE] __attribute__((aligned(64)));
+    struct page_run all = {0, contents->chunk_pages};
+    const uint8_t *packed;
+    size_t plain = contents->chunk_pages * ENGINE_PAGE_SIZE;
+    size_t length = plain;
+    if (contents->chunk_pages > 0) {
+        packer_take(packer, contents->chunk, &all, 1);
+        packer_pack(packer, PACK_ZSTD, &packed, &length);
+        contents->plain += plain;
+        contents->packed += length < plain ? length : plain;
+        contents->chunk_pages = 0;
+    }
+}
+
+static void add_page(const struct look *look, uint64_t page, struct contents *contents,
+                     struct packer *packer)
+{
+    uint8_t *content = contents->chunk + contents->chunk_pages * ENGINE_PAGE_SIZE;
+    if (!read_page(look, page, content)) {
+        return;
+    }
+    contents->read++;
+    if (zero_page(content)) {
+        contents->zeroes++;
+    } else if (++contents->chunk_pages == PACK_CHUNK_PAGES) {
+        pack_chunk(contents, packer);
+    }
+}
+
+/* One in so many of the populated pages. */
+static void read_some(const struct look *look, const struct page_set *populated,
+                      struct contents *contents, struct packer *packer)
+{
     uint64_t step = page_set_count(populated) / PAGES_READ_MOST + 1;
-    uint64_t due = step / 2, rank = 0, read = 0, zeroes = 0;
+    uint64_t due = step / 2, rank = 0;
     struct page_run run;
     for (uint64_t page = 0; page_set_next_run(populated, page, UINT64_MAX, &run);
          page = run.first + run.count) {
         for (; due < rank + run.count; due += step) {
-            if (read_page(look, run.first + due - rank, content)) {
-                read++;
-                zeroes += zero_page(content);
-            }
+            add_page(look, run.first + due - rank, contents, packer);
         }
         rank += run.count;
     }
-    look->sample.zero_share = read > 0 ? (double)zeroes / (double)read : 0;
+    pack_chunk(contents, packer);
+}
+
+static int look_inside(struct look *look, const struct page_set *populated, struct error *err)
+{
+    struct packer packer;
+    struct contents contents = {.chunk = aligned_alloc(64, PACK_CHUNK_BYTES)};
+    int result = contents.chunk ? packer_init(&packer, NULL, err)
+                                : error_set_errno(err, ENOMEM, "cannot look at the guest's pages");
+    if (result == 0) {
+        read_some(look, populated, &contents, &packer);
+        packer_done(&packer);
+    }
+    if (contents.read > 0) {
+        look->sample.zero_share = (double)contents.zeroes / (double)contents.read;
+    }
+    if (contents.packed > 0) {
+        look->sample.packed_share = (double)contents.packed / (double)contents.plain;
+    }
+    free(contents.chunk);
+    return result;
 }
 
 /* ---- the whole ---- */
@@ -178,7 +235,9 @@ int sample_take(struct engine_tracker *tracker, uint64_t duration_ns,
     }
     if (result == 0) {
         page_set_unite(&populated, &look.ever);
-        look_inside(&look, &populated);
+        result = look_inside(&look, &populated, err);
+    }
+    if (result == 0) {
         look.sample.populated_bytes = bytes_of(&populated);
         if (look.sample.point_count >= HOT_POINTS_LEAST) {
             look.sample.hot_bytes = bytes_of(&look.hot);
