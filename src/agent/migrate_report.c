@@ -136,10 +136,10 @@ json_t *migrate_report_to_json(const struct migrate_report *report)
     const json_t *source = report->source;
     CLEANUP_JSON json_t *gains = gains_to_json(source);
     json_t *json = json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:O?}", "from", report->from,
-        "to", report->to, "engine", report->engine, "outcome", report->outcome, "options",
-        options_to_json(source), "total_ms", milliseconds(source, "total_ns"), "blackout_ms",
-        milliseconds(source, "blackout_ns"), "predicted_blackout_ms",
+        "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:O?}", "from",
+        report->from, "to", report->to, "engine", report->engine, "outcome", report->outcome,
+        "options", options_to_json(source), "total_ms", milliseconds(source, "total_ns"),
+        "blackout_ms", milliseconds(source, "blackout_ns"), "predicted_blackout_ms",
         milliseconds(source, "predicted_blackout_ns"), "guest_stopped_ms", guest_stopped(report),
         "bytes", integer(source, "bytes_sent"), "device_state_bytes",
         integer(source, "device_state_bytes"), "blackout_parts", blackout_to_json(source), "rounds",
