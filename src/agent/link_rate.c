@@ -175,11 +175,12 @@ static uint64_t speed_of_interface(const char *name)
     return megabits > 0 ? (uint64_t)megabits * BYTES_PER_MEGABIT : 0;
 }
 
+/* Of the interface that has the address; 0 when that is not known. */
 static uint64_t speed_of_address(const char *address)
 {
     struct ifaddrs *list;
     uint64_t speed = 0;
-    if (!address[0] || getifaddrs(&list) < 0) {
+    if (getifaddrs(&list) < 0) {
         return 0;
     }
     for (const struct ifaddrs *entry = list; entry && speed == 0; entry = entry->ifa_next) {
@@ -189,13 +190,27 @@ static uint64_t speed_of_address(const char *address)
     return speed;
 }
 
+/* Of all migration networks together; 0 when one of them is not known. */
+static uint64_t speed_of_interfaces(const struct agent_config *config)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < config->migration_address_count; i++) {
+        uint64_t speed = speed_of_address(config->migration_addresses[i]);
+        if (speed == 0) {
+            return 0;
+        }
+        sum += speed;
+    }
+    return sum;
+}
+
 struct link_rate link_rate_of(const struct agent_config *config, const char *peer)
 {
     uint64_t rate = measured_rate(config, peer);
     if (rate > 0) {
         return (struct link_rate){rate, LINK_RATE_MEASURED};
     }
-    rate = speed_of_address(config->migration_address);
+    rate = speed_of_interfaces(config);
     if (rate > 0) {
         return (struct link_rate){rate, LINK_RATE_INTERFACE};
     }

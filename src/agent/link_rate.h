@@ -1,7 +1,7 @@
 /*
  * How fast the link to a peer carries a move, as far as this host can know before it: what the last
- * moves to that peer reached, else what the interface with the migration address says of itself,
- * else an assumption. STATE_FOLDER/link_rates.json has the last few moves to each peer.
+ * moves to that peer reached, else what the interfaces with the migration addresses say of
+ * themselves, else an assumption. STATE_FOLDER/link_rates.json has the last few moves to each peer.
  */
 #pragma once
 
