@@ -36,7 +36,7 @@ _drover_value() {
     --engine) COMPREPLY=($(compgen -W "auto drover native" -- "$cur")) ;;
     --progress) COMPREPLY=($(compgen -W "live plain json none" -- "$cur")) ;;
     --memory | --vcpus | --disk | --nic | --cpu | --machine | --append | --datastore | --timeout | \
-        --blackout | --bandwidth | --channels | --name | --hosts) ;;
+        --blackout | --bandwidth | --channels | --name | --hosts | --migration-networks) ;;
     *) return 1 ;;
     esac
 }
@@ -54,7 +54,7 @@ _drover_options() {
             "--channels --engine --bandwidth --progress --no-wait"
         ;;
     "vm rm") echo "$common --yes" ;;
-    "lab up") echo "--name --hosts --no-agents --help" ;;
+    "lab up") echo "--name --hosts --migration-networks --no-agents --help" ;;
     "lab status") echo "--name --json --help" ;;
     lab*) echo "--name --help" ;;
     *) echo "$common" ;;

@@ -8,17 +8,18 @@
 #define DEFAULT_NAME "lab"
 #define DEFAULT_HOSTS 3
 
-static int parse_hosts(const char *text, unsigned *ret_hosts, struct error *err)
+/* Two words: the option and a number from 1 to `most`. */
+static int parse_number(char **words, unsigned most, unsigned *ret_number, struct error *err)
 {
     char *end;
     errno = 0;
-    unsigned long hosts = strtoul(text, &end, 10);
-    if (errno || *end || end == text || hosts < 1 || hosts > LAB_HOSTS_MOST) {
-        return error_set(err, EINVAL, "--hosts takes a number from 1 to %d, not \"%s\"",
-                         LAB_HOSTS_MOST, text);
+    unsigned long number = strtoul(words[1], &end, 10);
+    if (errno || *end || end == words[1] || number < 1 || number > most) {
+        return error_set(err, EINVAL, "%s takes a number from 1 to %u, not \"%s\"", words[0], most,
+                         words[1]);
     }
-    *ret_hosts = (unsigned)hosts;
-    return 0;
+    *ret_number = (unsigned)number;
+    return 2;
 }
 
 /* An option at `index`; returns how many words it took. */
@@ -26,7 +27,8 @@ static int parse_option(int argc, char **argv, int index, struct lab_arguments *
                         struct error *err)
 {
     const char *option = argv[index];
-    bool wants_value = strcmp(option, "--name") == 0 || strcmp(option, "--hosts") == 0;
+    bool wants_value = strcmp(option, "--name") == 0 || strcmp(option, "--hosts") == 0 ||
+                       strcmp(option, "--migration-networks") == 0;
     if (wants_value && index + 1 == argc) {
         return error_set(err, EINVAL, "%s wants a value", option);
     }
@@ -35,8 +37,11 @@ static int parse_option(int argc, char **argv, int index, struct lab_arguments *
         return 2;
     }
     if (strcmp(option, "--hosts") == 0) {
-        int result = parse_hosts(argv[index + 1], &arguments->hosts, err);
-        return result < 0 ? result : 2;
+        return parse_number(argv + index, LAB_HOSTS_MOST, &arguments->hosts, err);
+    }
+    if (strcmp(option, "--migration-networks") == 0) {
+        return parse_number(argv + index, LAB_MIGRATION_NETWORKS_MOST,
+                            &arguments->migration_networks, err);
     }
     if (strcmp(option, "--no-agents") == 0) {
         arguments->agents = false;
@@ -66,8 +71,11 @@ static int check_words(const struct lab_command_row *row, const struct lab_argum
 int lab_arguments_parse(const struct lab_command_row *row, int argc, char **argv,
                         struct lab_arguments *ret_arguments, struct error *err)
 {
-    struct lab_arguments arguments = {
-        .lab_name = DEFAULT_NAME, .hosts = DEFAULT_HOSTS, .agents = true, .words = argv};
+    struct lab_arguments arguments = {.lab_name = DEFAULT_NAME,
+                                      .hosts = DEFAULT_HOSTS,
+                                      .migration_networks = 1,
+                                      .agents = true,
+                                      .words = argv};
     bool options_end = false;
     for (int index = 0; index < argc;) {
         if (!options_end && strcmp(argv[index], "--") == 0) {

@@ -10,12 +10,13 @@
 #include "lab/registry.h"
 
 struct lab_arguments {
-    const char *lab_name; /* --name; "lab" */
-    unsigned hosts;       /* --hosts; 3 */
-    bool agents;          /* without --no-agents */
-    bool json;            /* --json */
-    bool help;            /* --help */
-    int word_count;       /* what is no option */
+    const char *lab_name;        /* --name; "lab" */
+    unsigned hosts;              /* --hosts; 3 */
+    unsigned migration_networks; /* --migration-networks; 1 */
+    bool agents;                 /* without --no-agents */
+    bool json;                   /* --json */
+    bool help;                   /* --help */
+    int word_count;              /* what is no option */
     char **words;
 };
 

@@ -98,12 +98,23 @@ static json_t *datastores_of(const struct lab_node *host)
                      "path", MOUNT_POINT_DATASTORES "/local");
 }
 
+static json_t *migration_addresses_of(const struct lab_node *host)
+{
+    static const enum lab_network networks[] = {LAB_NETWORK_MIGRATION, LAB_NETWORK_MIGRATION_2};
+    json_t *addresses = json_array();
+    for (size_t i = 0; i < sizeof(networks) / sizeof(networks[0]); i++) {
+        char address[LAB_ADDRESS_SIZE];
+        if (lab_node_address(host, networks[i], address)) {
+            json_array_append_new(addresses, json_string(address));
+        }
+    }
+    return addresses;
+}
+
 static json_t *configuration_of(const struct lab *lab, const struct lab_node *host)
 {
     char management[LAB_ADDRESS_SIZE];
-    char migration[LAB_ADDRESS_SIZE];
     lab_node_address(host, LAB_NETWORK_MANAGEMENT, management);
-    lab_node_address(host, LAB_NETWORK_MIGRATION, migration);
     json_t *value = json_pack("{s:i,s:s,s:s,s:s,s:o,s:[{s:s,s:s}]}", "version", 1, "host",
                               host->name, "state_folder", MOUNT_POINT_STATE, "run_folder",
                               MOUNT_POINT_RUN, "datastores", datastores_of(host), "bridges", "name",
@@ -112,7 +123,7 @@ static json_t *configuration_of(const struct lab *lab, const struct lab_node *ho
                         json_pack("[{s:s,s:s,s:i},{s:s,s:s,s:i}]", "name", "vm", "bridge",
                                   LAB_VM_BRIDGE, "vlan", LAB_VLAN_VM, "name", "isolated", "bridge",
                                   LAB_VM_BRIDGE, "vlan", LAB_VLAN_ISOLATED));
-    json_object_set_new(value, "migration_address", json_string(migration));
+    json_object_set_new(value, "migration_addresses", migration_addresses_of(host));
     json_object_set_new(value, "listen",
                         json_pack("{s:s,s:i}", "address", management, "port", LAB_API_PORT));
     json_object_set_new(value, "token_file", json_string(MOUNT_POINT_CONFIGURATION "/token"));

@@ -80,6 +80,21 @@ int lab_power_on(const struct lab_arguments *arguments, struct error *err)
 
 /* ---- cables ---- */
 
+/* As open_host(), for the cable to the network that the second word names. */
+static int open_cable(const struct lab_arguments *arguments, struct lab *lab,
+                      struct lab_node **ret_host, enum lab_network *ret_network, struct error *err)
+{
+    int result = lab_network_find(arguments->words[1], ret_network, err);
+    if (result == 0) {
+        result = open_host(arguments, lab, ret_host, err);
+    }
+    if (result == 0 && !lab_node_is_on(*ret_host, *ret_network)) {
+        error_set(err, EINVAL, "the lab %s has no network %s", lab->name, arguments->words[1]);
+        return error_remedy(err, "make it with \"drover lab up --migration-networks 2\"");
+    }
+    return result;
+}
+
 int lab_link(const struct lab_arguments *arguments, struct error *err)
 {
     CLEANUP_LAB struct lab lab = {.lock = -1};
@@ -89,10 +104,7 @@ int lab_link(const struct lab_arguments *arguments, struct error *err)
     if (strcmp(state, "up") != 0 && strcmp(state, "down") != 0) {
         return error_set(err, EINVAL, "a link is set \"up\" or \"down\", not \"%s\"", state);
     }
-    int result = lab_network_find(arguments->words[1], &network, err);
-    if (result == 0) {
-        result = open_host(arguments, &lab, &host, err);
-    }
+    int result = open_cable(arguments, &lab, &host, &network, err);
     return result < 0 ? result
                       : wiring_set_link(&lab, host, network, strcmp(state, "up") == 0, err);
 }
@@ -103,15 +115,15 @@ int lab_rate(const struct lab_arguments *arguments, struct error *err)
     struct lab_node *host;
     enum lab_network network;
     uint64_t rate = 0;
-    int result = lab_network_find(arguments->words[1], &network, err);
-    if (result == 0 && strcmp(arguments->words[2], "none") != 0) {
+    int result = 0;
+    if (strcmp(arguments->words[2], "none") != 0) {
         result = units_parse_size(arguments->words[2], &rate, err);
         if (result == 0 && rate == 0) {
             return error_set(err, EINVAL, "a rate of nothing is a link that is down");
         }
     }
     if (result == 0) {
-        result = open_host(arguments, &lab, &host, err);
+        result = open_cable(arguments, &lab, &host, &network, err);
     }
     return result < 0 ? result : wiring_limit_rate(&lab, host, network, rate, err);
 }

@@ -10,15 +10,16 @@
 #include "lab/init.h"
 
 static const struct lab_command_row rows[] = {
-    {"up", "[--name NAME] [--hosts N] [--no-agents]", "make a lab", lab_up, 0, 0, false},
+    {"up", "[--name NAME] [--hosts N] [--migration-networks N] [--no-agents]", "make a lab", lab_up,
+     0, 0, false},
     {"status", "[--name NAME] [--json]", "show its nodes", lab_status, 0, 0, false},
     {"exec", "[--name NAME] HOST COMMAND...", "run a command in a node", lab_exec, 2, INT_MAX,
      true},
     {"down", "[--name NAME]", "end it, with all that belongs to it", lab_down, 0, 0, false},
     {"power-off", "[--name NAME] HOST", "pull a host's plug", lab_power_off, 1, 1, false},
     {"power-on", "[--name NAME] HOST", "start it again", lab_power_on, 1, 1, false},
-    {"link", "[--name NAME] HOST vm|migration|management up|down", "pull a cable, or plug it in",
-     lab_link, 3, 3, false},
+    {"link", "[--name NAME] HOST NETWORK up|down", "pull a cable, or plug it in", lab_link, 3, 3,
+     false},
     {"rate", "[--name NAME] HOST NETWORK RATE|none", "limit a cable, in bytes a second (\"100M\")",
      lab_rate, 3, 3, false},
     {"agent", "[--name NAME] HOST start|stop|kill|status", "a host's droverd", lab_agent, 2, 2,
@@ -35,7 +36,8 @@ static int print_help(FILE *stream)
                 rows[i].summary);
     }
     fprintf(stream,
-            "\nSeveral labs stand side by side under different names; the default is "
+            "\nNetworks are vm, migration, management, and with --migration-networks 2 "
+            "migration2.\nSeveral labs stand side by side under different names; the default is "
             "\"lab\".\nDROVER_LAB_FOLDER is where their files are (/var/lib/drover-lab).\n");
     return 0;
 }

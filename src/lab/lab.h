@@ -7,6 +7,7 @@
  *     client ── VLAN 10 ──┐
  *     h1 ─ vm0 ─ trunk ── br-vm        VM network          (hosts' taps; client 10.77.0.1)
  *        ─ mig0 ───────── br-mig       migration network   10.78.0.N
+ *        ─ mig1 ───────── br-mig2      a second one, 10.80.0.N, in labs that have it
  *        ─ mgmt0 ──────── br-mgmt      management network  10.79.0.N (client 10.79.0.254)
  */
 #pragma once

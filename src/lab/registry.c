@@ -65,9 +65,10 @@ int registry_save(const struct lab *lab, struct error *err)
     for (size_t i = 0; i < lab->node_count; i++) {
         json_array_append_new(nodes, node_to_json(&lab->nodes[i]));
     }
-    CLEANUP_JSON json_t *state = json_pack(
-        "{s:i,s:s,s:s,s:b,s:O}", "version", STATE_VERSION, "folder", lab->folder, "state",
-        lab->state == LAB_UP ? "up" : "starting", "agents", (int)lab->agents, "nodes", nodes);
+    CLEANUP_JSON json_t *state =
+        json_pack("{s:i,s:s,s:s,s:b,s:i,s:O}", "version", STATE_VERSION, "folder", lab->folder,
+                  "state", lab->state == LAB_UP ? "up" : "starting", "agents", (int)lab->agents,
+                  "migration_networks", (int)lab->migration_networks, "nodes", nodes);
     state_path(lab, path);
     return json_write_file(path, state, 0644, err);
 }
@@ -86,7 +87,7 @@ static int read_nodes(struct lab *lab, const json_t *nodes, const char *path, st
         if (result < 0 || index >= LAB_NODES_MOST) {
             return -EINVAL;
         }
-        lab_node_plan(index, &lab->nodes[index]);
+        lab_node_plan(index, lab->migration_networks, &lab->nodes[index]);
         lab->nodes[index].init =
             (struct process_identity){.pid = (pid_t)pid, .start_time = (uint64_t)start_time};
         lab->node_count = index + 1;
@@ -101,6 +102,7 @@ static int load(struct lab *lab, struct error *err)
     const char *folder;
     const char *state;
     json_t *nodes;
+    int64_t networks;
     state_path(lab, path);
     if (access(path, F_OK) < 0) {
         return folder_choose(lab->name, lab->folder, err);
@@ -112,11 +114,14 @@ static int load(struct lab *lab, struct error *err)
     int result = json_get_string(value, path, "folder", &folder, err);
     if (result < 0 || (result = json_get_string(value, path, "state", &state, err)) < 0 ||
         (result = json_get_boolean_or(value, path, "agents", false, &lab->agents, err)) < 0 ||
+        (result = json_get_integer_or(value, path, "migration_networks", 1,
+                                      LAB_MIGRATION_NETWORKS_MOST, 1, &networks, err)) < 0 ||
         (result = json_get_array_or_empty(value, path, "nodes", &nodes, err)) < 0) {
         return result;
     }
     snprintf(lab->folder, sizeof(lab->folder), "%s", folder);
     lab->state = strcmp(state, "up") == 0 ? LAB_UP : LAB_STARTING;
+    lab->migration_networks = (unsigned)networks;
     return read_nodes(lab, nodes, path, err);
 }
 
@@ -171,7 +176,7 @@ int registry_open(const char *name, bool create, struct lab *ret_lab, struct err
         return result;
     }
     control_path(name, path);
-    *ret_lab = (struct lab){.state = LAB_STARTING};
+    *ret_lab = (struct lab){.state = LAB_STARTING, .migration_networks = 1};
     snprintf(ret_lab->name, sizeof(ret_lab->name), "%s", name);
     do {
         if (create && (result = make_control_folder(path, err)) < 0) {
@@ -196,7 +201,7 @@ int registry_look(const char *name, struct lab *ret_lab, struct error *err)
     if (result < 0) {
         return result;
     }
-    *ret_lab = (struct lab){.state = LAB_STARTING, .lock = -1};
+    *ret_lab = (struct lab){.state = LAB_STARTING, .migration_networks = 1, .lock = -1};
     snprintf(ret_lab->name, sizeof(ret_lab->name), "%s", name);
     control_path(name, path);
     if (access(path, F_OK) < 0) {

@@ -22,7 +22,8 @@ struct lab {
     char name[LAB_NAME_MOST + 1];
     char folder[LAB_PATH_SIZE]; /* its files */
     enum lab_state state;
-    bool agents; /* hosts run droverd */
+    bool agents;                 /* hosts run droverd */
+    unsigned migration_networks; /* 1 or 2 */
     size_t node_count;
     struct lab_node nodes[LAB_NODES_MOST];
     int lock; /* the control folder, held; -1 for a lab that is only looked at */

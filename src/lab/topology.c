@@ -8,6 +8,7 @@ const struct lab_network_plan lab_networks[LAB_NETWORKS] = {
     [LAB_NETWORK_VM] = {"vm", "vm0", "vm", LAB_VM_BRIDGE, 1500},
     [LAB_NETWORK_MIGRATION] = {"migration", "mig0", "mig", "br-mig", 9000},
     [LAB_NETWORK_MANAGEMENT] = {"management", "mgmt0", "mgmt", "br-mgmt", 1500},
+    [LAB_NETWORK_MIGRATION_2] = {"migration2", "mig1", "mig2", "br-mig2", 9000},
 };
 
 #define CLIENT_VM_ADDRESS "10.77.0.1"
@@ -22,12 +23,12 @@ int lab_network_find(const char *name, enum lab_network *ret_network, struct err
         }
     }
     error_set(err, EINVAL, "a lab has no network named \"%s\"", name);
-    return error_remedy(err, "choose vm, migration or management");
+    return error_remedy(err, "choose vm, migration, migration2 or management");
 }
 
-void lab_node_plan(size_t index, struct lab_node *ret_node)
+void lab_node_plan(size_t index, unsigned migration_networks, struct lab_node *ret_node)
 {
-    *ret_node = (struct lab_node){0};
+    *ret_node = (struct lab_node){.migration_networks = migration_networks};
     if (index == 0) {
         ret_node->kind = LAB_NODE_SWITCH;
         strcpy(ret_node->name, "switch");
@@ -43,13 +44,19 @@ void lab_node_plan(size_t index, struct lab_node *ret_node)
 
 bool lab_node_is_on(const struct lab_node *node, enum lab_network network)
 {
-    return node->kind == LAB_NODE_HOST ||
-           (node->kind == LAB_NODE_CLIENT && network != LAB_NETWORK_MIGRATION);
+    if (node->kind == LAB_NODE_HOST) {
+        return network != LAB_NETWORK_MIGRATION_2 || node->migration_networks > 1;
+    }
+    return node->kind == LAB_NODE_CLIENT &&
+           (network == LAB_NETWORK_VM || network == LAB_NETWORK_MANAGEMENT);
 }
 
 bool lab_node_address(const struct lab_node *node, enum lab_network network,
                       char ret_address[LAB_ADDRESS_SIZE])
 {
+    static const int subnets[LAB_NETWORKS] = {[LAB_NETWORK_MIGRATION] = 78,
+                                              [LAB_NETWORK_MANAGEMENT] = 79,
+                                              [LAB_NETWORK_MIGRATION_2] = 80};
     ret_address[0] = '\0';
     if (!lab_node_is_on(node, network)) {
         return false;
@@ -58,8 +65,7 @@ bool lab_node_address(const struct lab_node *node, enum lab_network network,
         snprintf(ret_address, LAB_ADDRESS_SIZE, "%s",
                  network == LAB_NETWORK_VM ? CLIENT_VM_ADDRESS : CLIENT_MANAGEMENT_ADDRESS);
     } else if (network != LAB_NETWORK_VM) { /* there only the guests have addresses */
-        snprintf(ret_address, LAB_ADDRESS_SIZE, "10.%d.0.%u",
-                 network == LAB_NETWORK_MIGRATION ? 78 : 79, node->number);
+        snprintf(ret_address, LAB_ADDRESS_SIZE, "10.%d.0.%u", subnets[network], node->number);
     }
     return ret_address[0] != '\0';
 }

@@ -11,6 +11,7 @@
 #define LAB_HOSTS_MOST 64
 #define LAB_NODES_MOST (LAB_HOSTS_MOST + 2) /* and the switch, and the client */
 #define LAB_NODE_NAME_SIZE 8
+#define LAB_MIGRATION_NETWORKS_MOST 2
 #define LAB_ADDRESS_SIZE 16
 #define LAB_PREFIX 24
 #define LAB_API_PORT 7790
@@ -22,6 +23,7 @@ enum lab_network {
     LAB_NETWORK_VM,
     LAB_NETWORK_MIGRATION,
     LAB_NETWORK_MANAGEMENT,
+    LAB_NETWORK_MIGRATION_2, /* in labs that have one */
     LAB_NETWORKS,
 };
 
@@ -42,13 +44,15 @@ enum lab_node_kind { LAB_NODE_SWITCH, LAB_NODE_CLIENT, LAB_NODE_HOST };
 
 struct lab_node {
     enum lab_node_kind kind;
-    unsigned number; /* of a host, from 1 */
+    unsigned number;             /* of a host, from 1 */
+    unsigned migration_networks; /* that a host is on: 1 or 2 */
     char name[LAB_NODE_NAME_SIZE];
     struct process_identity init; /* pid 0: switched off */
 };
 
-/* Fills node `index` of a lab: the switch first, then the client, then the hosts. */
-void lab_node_plan(size_t index, struct lab_node *ret_node);
+/* Fills node `index` of a lab: the switch first, then the client, then the hosts, which are on so
+ * many migration networks. */
+void lab_node_plan(size_t index, unsigned migration_networks, struct lab_node *ret_node);
 
 /* The node's address on a network; false when it has none there. */
 bool lab_node_address(const struct lab_node *node, enum lab_network network,

@@ -204,9 +204,10 @@ static int claim(const struct lab_arguments *arguments, struct lab *lab, struct 
 static void plan(struct lab *lab, const struct lab_arguments *arguments)
 {
     lab->agents = arguments->agents;
+    lab->migration_networks = arguments->migration_networks;
     lab->node_count = arguments->hosts + 2;
     for (size_t i = 0; i < lab->node_count; i++) {
-        lab_node_plan(i, &lab->nodes[i]);
+        lab_node_plan(i, lab->migration_networks, &lab->nodes[i]);
     }
 }
 

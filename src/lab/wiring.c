@@ -17,7 +17,9 @@ int wiring_prepare_switch(const struct lab *lab, struct error *err)
     CLEANUP_VISIT int home = -1;
     int result = node_visit_network(switch_of(lab), &home, err);
     for (int i = 0; result == 0 && i < LAB_NETWORKS; i++) {
-        result = bridge_ensure(lab_networks[i].bridge, NULL, err);
+        if (i != LAB_NETWORK_MIGRATION_2 || lab->migration_networks > 1) {
+            result = bridge_ensure(lab_networks[i].bridge, NULL, err);
+        }
     }
     return result;
 }

@@ -37,11 +37,12 @@ def fresh_name(purpose="test"):
 class Lab:
     """One lab. Its files are in a temporary folder; `down()` (or the end of `with`) ends it."""
 
-    def __init__(self, name=None, hosts=3, agents=True):
+    def __init__(self, name=None, hosts=3, agents=True, migration_networks=1):
         require_lab(agents)
         self.name = name or fresh_name()
         self.hosts = [f"h{number}" for number in range(1, hosts + 1)]
         self.agents = agents
+        self.migration_networks = migration_networks
         self.root = tempfile.mkdtemp(prefix="drover-lab-", dir="/var/tmp")
         os.chmod(self.root, 0o755)
         self.environment = {**os.environ, "DROVER_LAB_FOLDER": os.path.join(self.root, "labs")}
@@ -76,7 +77,7 @@ class Lab:
         return done
 
     def up_options(self):
-        return ["--hosts", len(self.hosts)] + ([] if self.agents else ["--no-agents"])
+        return ["--hosts", len(self.hosts), "--migration-networks", self.migration_networks] + ([] if self.agents else ["--no-agents"])
 
     def up(self, **options):
         return self.call("up", *self.up_options(), **options)

@@ -249,6 +249,7 @@ def test_foreign_folder_is_left_alone(new_lab):
 @pytest.mark.parametrize("words, said", [
     (["nonsense"], "unknown command"),
     (["up", "--hosts", "0"], "--hosts takes a number"),
+    (["up", "--migration-networks", "3"], "--migration-networks takes a number from 1 to 2"),
     (["up", "--hosts", "many"], "--hosts takes a number"),
     (["up", "--no-agents", "--name", "../x"], "cannot be the name of a lab"),
     (["up", "--name"], "wants a value"),
@@ -346,6 +347,24 @@ def transfer_seconds(lab, megabytes):
     received, seconds = sink.communicate(timeout=10)[0].split()
     assert int(received) == megabytes << 20
     return float(seconds)
+
+
+def test_a_network_that_the_lab_has_not(bare_lab):
+    done = bare_lab.call("rate", "h1", "migration2", "8M", check=False)
+    assert done.returncode == 2 and "no network migration2" in done.stderr and "--migration-networks 2" in done.stderr
+
+
+def test_a_second_migration_network_is_a_network_of_its_own(new_lab):
+    lab = new_lab(hosts=2, migration_networks=2)
+    lab.up()
+    lab.link("h1", "migration", "down")
+    lab.run("h1", *PING, "10.80.0.2")
+    lab.link("h1", "migration", "up")
+    lab.link("h1", "migration2", "down")
+    assert lab.run("h1", *PING, "10.80.0.2", check=False).returncode != 0
+    hosts = {name: node["addresses"] for name, node in lab.status().items()}
+    assert (hosts["h2"]["migration"], hosts["h2"]["migration2"]) == ("10.78.0.2", "10.80.0.2")
+    assert "migration2" not in hosts["client"]
 
 
 def test_rate_is_limited_and_freed(bare_lab):

@@ -86,6 +86,8 @@ static void bad_lines_are_refused(void **state)
     assert_int_equal(PARSE(&up, &arguments, &err, "--hosts", "-1"), -EINVAL);
     assert_int_equal(PARSE(&up, &arguments, &err, "--hosts", ""), -EINVAL);
     assert_int_equal(PARSE(&up, &arguments, &err, "--hosts", "3x"), -EINVAL);
+    assert_int_equal(PARSE(&up, &arguments, &err, "--migration-networks", "3"), -EINVAL);
+    assert_int_equal(PARSE(&up, &arguments, &err, "--migration-networks"), -EINVAL);
     assert_int_equal(PARSE(&up, &arguments, &err, "--other"), -EINVAL);
 }
 

@@ -9,7 +9,7 @@ static void nodes_are_switch_client_and_hosts(void **state)
     static const char *const names[] = {"switch", "client", "h1", "h2"};
     for (size_t i = 0; i < 4; i++) {
         struct lab_node node;
-        lab_node_plan(i, &node);
+        lab_node_plan(i, 1, &node);
         assert_string_equal(node.name, names[i]);
         assert_int_equal(node.init.pid, 0);
     }
@@ -20,7 +20,7 @@ static void the_client_is_not_on_the_migration_network(void **state)
     (void)state;
     char address[LAB_ADDRESS_SIZE];
     struct lab_node client;
-    lab_node_plan(1, &client);
+    lab_node_plan(1, 1, &client);
     assert_false(lab_node_address(&client, LAB_NETWORK_MIGRATION, address));
     assert_false(lab_node_is_on(&client, LAB_NETWORK_MIGRATION));
     assert_true(lab_node_address(&client, LAB_NETWORK_VM, address));
@@ -34,7 +34,7 @@ static void hosts_leave_the_vm_network_to_their_guests(void **state)
     (void)state;
     char address[LAB_ADDRESS_SIZE];
     struct lab_node host;
-    lab_node_plan(4, &host);
+    lab_node_plan(4, 1, &host);
     assert_true(lab_node_is_on(&host, LAB_NETWORK_VM));
     assert_false(lab_node_address(&host, LAB_NETWORK_VM, address));
     assert_string_equal(address, "");
@@ -42,6 +42,24 @@ static void hosts_leave_the_vm_network_to_their_guests(void **state)
     assert_string_equal(address, "10.78.0.3");
     assert_true(lab_node_address(&host, LAB_NETWORK_MANAGEMENT, address));
     assert_string_equal(address, "10.79.0.3");
+}
+
+static void a_second_migration_network_is_for_hosts_of_labs_that_have_it(void **state)
+{
+    (void)state;
+    char address[LAB_ADDRESS_SIZE];
+    struct lab_node node;
+    lab_node_plan(4, 1, &node);
+    assert_false(lab_node_is_on(&node, LAB_NETWORK_MIGRATION_2));
+    assert_false(lab_node_address(&node, LAB_NETWORK_MIGRATION_2, address));
+    lab_node_plan(1, 2, &node);
+    assert_false(lab_node_is_on(&node, LAB_NETWORK_MIGRATION_2));
+    lab_node_plan(4, 2, &node);
+    assert_true(lab_node_is_on(&node, LAB_NETWORK_MIGRATION_2));
+    assert_true(lab_node_address(&node, LAB_NETWORK_MIGRATION_2, address));
+    assert_string_equal(address, "10.80.0.3");
+    assert_true(lab_node_address(&node, LAB_NETWORK_MIGRATION, address));
+    assert_string_equal(address, "10.78.0.3");
 }
 
 static void nothing_is_used_twice(void **state)
@@ -53,8 +71,8 @@ static void nothing_is_used_twice(void **state)
             char addresses[2][LAB_ADDRESS_SIZE];
             uint8_t macs[2][6];
             struct lab_node nodes[2];
-            lab_node_plan(i, &nodes[0]);
-            lab_node_plan(j, &nodes[1]);
+            lab_node_plan(i, 1, &nodes[0]);
+            lab_node_plan(j, 1, &nodes[1]);
             for (int k = 0; k < 2; k++) {
                 lab_switch_port(&nodes[k], LAB_NETWORK_MANAGEMENT, ports[k]);
                 lab_node_address(&nodes[k], LAB_NETWORK_MANAGEMENT, addresses[k]);
@@ -73,7 +91,7 @@ static void macs_are_locally_administered_and_single(void **state)
     (void)state;
     struct lab_node host;
     uint8_t mac[6];
-    lab_node_plan(LAB_NODES_MOST - 1, &host);
+    lab_node_plan(LAB_NODES_MOST - 1, 1, &host);
     for (int i = 0; i < LAB_NETWORKS; i++) {
         lab_node_mac(&host, (enum lab_network)i, mac);
         assert_int_equal(mac[0] & 3, 2);
@@ -97,6 +115,7 @@ int main(void)
         cmocka_unit_test(nodes_are_switch_client_and_hosts),
         cmocka_unit_test(the_client_is_not_on_the_migration_network),
         cmocka_unit_test(hosts_leave_the_vm_network_to_their_guests),
+        cmocka_unit_test(a_second_migration_network_is_for_hosts_of_labs_that_have_it),
         cmocka_unit_test(nothing_is_used_twice),
         cmocka_unit_test(macs_are_locally_administered_and_single),
         cmocka_unit_test(networks_are_found_by_name),
