@@ -124,6 +124,7 @@ static enum engine_outcome abandon(struct source *source, struct error *err)
         source->statistics->blackout.run_ns = source_lap(source);
     }
     if (failed_in >= SOURCE_PRECOPY) {
+        source_pace_note(source);
         guest->operations->stop_tracking(guest->guest);
     }
     stream_last_words(&source->stream, err);
@@ -173,6 +174,7 @@ static enum engine_outcome hand_over(struct source *source, struct error *err)
     await_running(source, err);
     blackout->run_ns = source_lap(source);
     source_set_state(source, SOURCE_DONE);
+    source_pace_note(source);
     source->guest->operations->stop_tracking(source->guest->guest);
     source_progress_phase(source, ENGINE_PHASE_DONE);
     return ENGINE_OUTCOME_MOVED;
@@ -210,6 +212,10 @@ static void source_free(struct source *source)
     page_set_done(&source->delivered);
     page_set_done(&source->told_zero);
     page_set_done(&source->held);
+    page_set_done(&source->deferred);
+    page_set_done(&source->written);
+    page_set_done(&source->pacing.where);
+    heat_done(&source->heat);
     page_set_done(&source->new_dirty);
     page_set_done(&source->new_dropped);
     free(source);
@@ -224,6 +230,8 @@ static struct source *source_new(uint64_t pages)
     if (page_set_init(&source->pending, pages) < 0 || page_set_init(&source->dropped, pages) < 0 ||
         page_set_init(&source->delivered, pages) < 0 ||
         page_set_init(&source->told_zero, pages) < 0 || page_set_init(&source->held, pages) < 0 ||
+        page_set_init(&source->deferred, pages) < 0 || page_set_init(&source->written, pages) < 0 ||
+        page_set_init(&source->pacing.where, pages) < 0 || heat_init(&source->heat, pages) < 0 ||
         page_set_init(&source->new_dirty, pages) < 0 ||
         page_set_init(&source->new_dropped, pages) < 0) {
         source_free(source);

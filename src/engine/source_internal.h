@@ -5,6 +5,7 @@
  *   source_peer.c        waiting for the destination, keeping it informed, being told to stop
  *   source_collect.c     what the guest wrote since the last time
  *   source_rounds.c      sending one round of pages
+ *   source_pace.c        making writers wait
  *   source_precopy.c     round upon round, and the decision to switch over
  *   source_switchover.c  from the order to stop to the destination's READY
  *   source_progress.c    figures: rounds, fraction, estimates
@@ -18,12 +19,14 @@
  * data of such a page must wait for the next round: in `held` until then. delivered  pages for
  * which the destination has been sent data; everywhere else it has zeroes
  *
- * A page outside of pending and dropped, not written since the last collect_dirty(), is equal on
- * both sides (once the frames on their way have arrived). That holds because a page is protected
- * first and read afterwards: what is written in between is sent too early and reported again.
+ * A page outside of pending, dropped, held and deferred, not written since the last
+ * collect_dirty(), is equal on both sides (once the frames on their way have arrived). That holds
+ * because a page is protected first and read afterwards: what is written in between is sent too
+ * early and reported again.
  */
 #pragma once
 
+#include "engine/heat.h"
 #include "engine/lanes.h"
 #include "engine/rate.h"
 #include "engine/source.h"
@@ -50,6 +53,21 @@ enum source_state {
     SOURCE_ABORTED, /* the source owns it */
 };
 
+/* How writers are made to wait. */
+enum pacing_state {
+    PACING_OFF,
+    PACING_ON,
+    PACING_REFUSED, /* not this guest */
+};
+
+struct pacing {
+    enum pacing_state state;
+    struct page_set where;
+    uint64_t bytes_per_second;
+    uint64_t began_ns;
+    uint64_t pages_left; /* after the last round */
+};
+
 struct source {
     const struct engine_source_options *options;
     const struct engine_source_guest *guest;
@@ -64,6 +82,8 @@ struct source {
     struct page_set delivered;
     struct page_set told_zero;
     struct page_set held;
+    struct page_set deferred;
+    struct page_set written;     /* since heat was last told */
     struct page_set new_dirty;   /* scratch of source_collect() */
     struct page_set new_dropped; /* likewise */
 
@@ -75,6 +95,11 @@ struct source {
     uint32_t rounds_acknowledged;
 
     struct rate rate;
+    struct heat heat;
+    uint64_t heat_told_ns;
+    unsigned collections; /* while pages are deferred */
+    struct pacing pacing;
+    bool time_is_up;           /* to be switched over, whatever the blackout */
     uint64_t collected_ns;     /* when the dirty set was last collected */
     uint64_t collect_took_ns;  /* how long that took */
     uint64_t dirty_per_second; /* bytes, between the last two collections of everything */
@@ -130,6 +155,25 @@ int source_collect(struct source *source, struct error *err);
 /* The same for a stretch that is about to be sent, at a cost that depends on its length alone: what
  * was written there earlier in this round need not be sent again. */
 int source_collect_run(struct source *source, struct page_run within, struct error *err);
+
+/* Pages that the last pass will have to send, if the guest is stopped now. */
+uint64_t source_pages_left(const struct source *source);
+/* No page is deferred any more. */
+void source_undefer(struct source *source);
+
+/* source_pace.c */
+
+/* Whether rounds alone will not do, or only after sending everything many times over, and writers
+ * may be made to wait. */
+bool source_pace_wanted(const struct source *source, bool stalled);
+/* Makes the writers wait that dirty most of the memory. What changed hands is collected. */
+int source_pace_begin(struct source *source, struct error *err);
+/* After a paced round: more or less of it. */
+int source_pace_adjust(struct source *source, struct error *err);
+/* Writers wait, and could be made to wait more. */
+bool source_pace_helps(const struct source *source);
+/* The guest stands still, or is about to run freely again: the figures are complete. */
+void source_pace_note(struct source *source);
 
 /* source_rounds.c */
 

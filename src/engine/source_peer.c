@@ -16,7 +16,8 @@ int source_check(struct source *source, struct error *err)
     uint64_t timeout_ns = source->options->timeout_ns;
     if (source->state == SOURCE_PRECOPY && timeout_ns > 0 &&
         source_now(source) - source->started_ns >= timeout_ns) {
-        return source_timeout_error(source, err);
+        source->time_is_up = source->options->on_timeout == ENGINE_ON_TIMEOUT_STOP;
+        return source->time_is_up ? 0 : source_timeout_error(source, err);
     }
     return 0;
 }

@@ -42,11 +42,12 @@ static void note_round(struct convergence *convergence, uint64_t pages)
     }
 }
 
-static bool blackout_is_short(struct source *source)
+/* Whether to switch over: the blackout would be short enough, or there is no more time. */
+static bool is_over(struct source *source)
 {
     uint64_t predicted_ns = source_predict_blackout(source);
     source->progress.predicted_blackout_ns = predicted_ns;
-    return predicted_ns <= source->options->blackout_target_ns;
+    return source->time_is_up || predicted_ns <= source->options->blackout_target_ns;
 }
 
 static int send_round(struct source *source, struct error *err)
@@ -75,8 +76,12 @@ static uint64_t pending_ns(const struct source *source)
 /* How long it would take to send what the guest dirties in `round_ns`, if it goes on as lately. */
 static uint64_t dirtied_ns(const struct source *source, uint64_t round_ns)
 {
-    double bytes = (double)source->dirty_per_second * (double)round_ns / NANOSECONDS_PER_SECOND;
-    return rate_duration_ns(&source->rate, (uint64_t)bytes);
+    return rate_duration_ns(&source->rate, source_predict_dirtied(source, round_ns));
+}
+
+static uint64_t deferred_ns(const struct source *source)
+{
+    return rate_duration_ns(&source->rate, page_set_count(&source->deferred) * ENGINE_PAGE_SIZE);
 }
 
 /* Whether a round sent now would leave few enough dirty pages. */
@@ -86,8 +91,8 @@ static bool round_would_do(const struct source *source)
     if (round_ns == UINT64_MAX) {
         return true; /* nothing was ever sent: a round will tell the rate */
     }
-    uint64_t blackout_ns =
-        dirtied_ns(source, round_ns) + source->options->device_state_ns + source->collect_took_ns;
+    uint64_t blackout_ns = dirtied_ns(source, round_ns) + deferred_ns(source) +
+                           source->options->device_state_ns + source->collect_took_ns;
     return blackout_ns <= source->options->blackout_target_ns;
 }
 
@@ -100,20 +105,37 @@ static bool polish_pays(const struct source *source)
            left_ns < round_ns / 2;
 }
 
+/* Lets the guest write for a moment. */
+static int look(struct source *source, struct error *err)
+{
+    int result = source_pause(source, WATCH_INTERVAL_NS, err);
+    return result < 0 ? result : source_collect(source, err);
+}
+
 /* Watches until the guest is calm, or a while has passed. */
 static int watch(struct source *source, struct error *err)
 {
     uint64_t end_ns = source_now(source) + WATCH_MOST_NS;
     do {
-        int result = source_pause(source, WATCH_INTERVAL_NS, err);
-        if (result == 0) {
-            result = source_collect(source, err);
-        }
+        int result = look(source, err);
         if (result < 0) {
             return result;
         }
-    } while (!blackout_is_short(source) && !round_would_do(source) && source_now(source) < end_ns);
+    } while (!is_over(source) && !round_would_do(source) && source_now(source) < end_ns);
     return 0;
+}
+
+/* Makes writers wait, if a look at what they do in a short time says so too. */
+static int consider_pace(struct source *source, bool stalled, struct error *err)
+{
+    if (!source_pace_wanted(source, stalled)) {
+        return source_pace_adjust(source, err);
+    }
+    int result = look(source, err);
+    if (result < 0 || is_over(source) || !source_pace_wanted(source, stalled)) {
+        return result;
+    }
+    return source_pace_begin(source, err);
 }
 
 /* The first round is all there is. Tracking begins before the look, so that nothing is missed. */
@@ -153,11 +175,30 @@ static int check_target(const struct source *source, struct error *err)
 static int polish(struct source *source, struct error *err)
 {
     int result = 0;
-    for (unsigned i = 0; result == 0 && i < POLISH_ROUNDS_MOST && polish_pays(source); i++) {
+    for (unsigned i = 0;
+         result == 0 && i < POLISH_ROUNDS_MOST && !source->time_is_up && polish_pays(source); i++) {
         result = send_round(source, err);
         if (result == 0) {
             result = source_collect(source, err);
         }
+    }
+    return result;
+}
+
+/* What to do after a round that did not leave little enough. */
+static int think(struct source *source, struct convergence *convergence, struct error *err)
+{
+    note_round(convergence, source->round.pages_dirtied);
+    bool stalled = convergence->stalled >= STALLED_ROUNDS;
+    enum pacing_state before = source->pacing.state;
+    int result = consider_pace(source, stalled, err);
+    if (result == 0 && source->pacing.state != before) {
+        *convergence = (struct convergence){.least_pages = UINT64_MAX};
+        return 0;
+    }
+    bool idle = source->round.pages_dirtied == 0;
+    if (result == 0 && (stalled || idle) && !source_pace_helps(source) && !is_over(source)) {
+        result = watch(source, err);
     }
     return result;
 }
@@ -167,22 +208,15 @@ static int converge(struct source *source, struct error *err)
 {
     struct convergence convergence = {.least_pages = UINT64_MAX};
     int result = 0;
-    while (result == 0) {
+    do {
         result = send_round(source, err);
         if (result == 0) {
             result = source_collect(source, err);
         }
-        if (result < 0 || blackout_is_short(source)) {
-            break;
+        if (result == 0 && !is_over(source)) {
+            result = think(source, &convergence, err);
         }
-        note_round(&convergence, source->round.pages_dirtied);
-        if (convergence.stalled >= STALLED_ROUNDS || source->round.pages_dirtied == 0) {
-            result = watch(source, err);
-            if (result < 0 || blackout_is_short(source)) {
-                break;
-            }
-        }
-    }
+    } while (result == 0 && !is_over(source));
     return result;
 }
 
@@ -199,6 +233,6 @@ int source_precopy(struct source *source, struct error *err)
         if (result == 0) {
             result = polish(source, err);
         }
-    } while (result == 0 && !blackout_is_short(source));
+    } while (result == 0 && !is_over(source));
     return result;
 }

@@ -5,6 +5,8 @@
 #include "base/units.h"
 
 #define TELL_NS (100 * NANOSECONDS_PER_MILLISECOND)
+#define STOP_NS (2 * NANOSECONDS_PER_MILLISECOND) /* from the last collection to the guest's stop \
+                                                   */
 #define SAMPLE_NS (20 * NANOSECONDS_PER_MILLISECOND)
 
 /* The bar's way: the first round has most of it, each later one half of what is left below the
@@ -66,20 +68,23 @@ void source_rate_finish(struct source *source)
     rate_sample(&source->rate, source_now(source), source_bytes_sent(source));
 }
 
-static uint64_t pages_pending(const struct source *source)
-{
-    return page_set_count(&source->pending);
-}
-
 static uint64_t add_or_unknown(uint64_t left, uint64_t right)
 {
     return left == UINT64_MAX || right == UINT64_MAX ? UINT64_MAX : left + right;
 }
 
+uint64_t source_predict_dirtied(const struct source *source, uint64_t duration_ns)
+{
+    return (uint64_t)((double)source->dirty_per_second * (double)duration_ns /
+                      NANOSECONDS_PER_SECOND);
+}
+
 uint64_t source_predict_blackout(const struct source *source)
 {
-    uint64_t send_ns = rate_duration_ns(&source->rate, pages_pending(source) * ENGINE_PAGE_SIZE);
-    return add_or_unknown(send_ns, source->options->device_state_ns + source->collect_took_ns);
+    uint64_t bytes = source_pages_left(source) * ENGINE_PAGE_SIZE +
+                     source_predict_dirtied(source, source->collect_took_ns + STOP_NS);
+    return add_or_unknown(rate_duration_ns(&source->rate, bytes),
+                          source->options->device_state_ns + source->collect_took_ns);
 }
 
 /* A geometric row: while what is left is sent, more is dirtied, and so on. */
@@ -101,7 +106,10 @@ static void update_progress(struct source *source)
     uint64_t done = round->pages_sent + round->pages_zero;
     if (progress->phase == ENGINE_PHASE_PRECOPY && round->pages_to_send > 0) {
         double part = (double)done / (double)round->pages_to_send;
-        progress->fraction = source->round_from + (source->round_to - source->round_from) * part;
+        double fraction = source->round_from + (source->round_to - source->round_from) * part;
+        if (fraction > progress->fraction) { /* a round may grow on its way */
+            progress->fraction = fraction;
+        }
     }
     progress->bytes_sent = source_bytes_sent(source);
     progress->bytes_remaining =

@@ -19,5 +19,8 @@ void source_rate_finish(struct source *source);
 /* The blackout if it switched over now; UINT64_MAX while there is no telling. */
 uint64_t source_predict_blackout(const struct source *source);
 
+/* Bytes that the guest is expected to dirty within so long. */
+uint64_t source_predict_dirtied(const struct source *source, uint64_t duration_ns);
+
 /* Fills err: pre-copy took longer than allowed, and why. Returns -ETIMEDOUT. */
 int source_timeout_error(const struct source *source, struct error *err);

@@ -200,12 +200,18 @@ static int send_stretch(struct source *source, struct page_run stretch, struct e
     return result;
 }
 
+/* Time is up: the rest is the last pass's. */
+static bool is_cut_short(const struct source *source)
+{
+    return source->time_is_up && source->state == SOURCE_PRECOPY;
+}
+
 int source_send_pages(struct source *source, struct error *err)
 {
     extend_round(source);
     int result = send_dropped(source, err);
     struct page_run stretch = {0, 0};
-    while (result == 0 && stretch.first < source->pending.pages) {
+    while (result == 0 && stretch.first < source->pending.pages && !is_cut_short(source)) {
         stretch.count = page_set_span(&source->pending, stretch.first, stretch_pages(source));
         if (stretch.first > 0 && source->state == SOURCE_PRECOPY) { /* the first one just was */
             result = source_collect_run(source, stretch, err);
@@ -214,6 +220,9 @@ int source_send_pages(struct source *source, struct error *err)
             result = send_stretch(source, stretch, err);
         }
         stretch.first += stretch.count;
+    }
+    if (result == 0) { /* cut short: these are of the next round */
+        source->round.pages_to_send -= page_set_count(&source->pending);
     }
     page_set_unite(&source->pending, &source->held);
     page_set_clear(&source->held);

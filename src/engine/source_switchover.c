@@ -44,6 +44,7 @@ static int stop_guest(struct source *source, struct error *err)
     source->lap_began_ns = guest->operations->stopped_ns
                                ? guest->operations->stopped_ns(guest->guest)
                                : source_now(source);
+    source_pace_note(source);
     source_set_state(source, SOURCE_LAST_PASS);
     return 0;
 }
@@ -127,6 +128,7 @@ static int await_ready(struct source *source, struct error *err)
 int source_switch_over(struct source *source, struct error *err)
 {
     source->statistics->predicted_blackout_ns = source->progress.predicted_blackout_ns;
+    source->statistics->pages_deferred = page_set_count(&source->deferred);
     source_progress_phase(source, ENGINE_PHASE_SWITCHOVER);
     int result = stop_guest(source, err);
     if (result == 0) {

@@ -1,6 +1,7 @@
 /* What a move is doing, and what it did: the figures behind the progress line and the report. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum engine_phase {
@@ -39,6 +40,7 @@ struct engine_progress {
     uint64_t elapsed_ns;
     uint64_t remaining_ns;          /* estimate; UINT64_MAX: cannot tell */
     uint64_t predicted_blackout_ns; /* if it switched over now; UINT64_MAX: cannot tell */
+    bool paced;                     /* writers are made to wait */
 };
 
 /* Where the blackout's time went; all on the source's clock. Sum of the parts is blackout_ns. Of a

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 void sim_machine_init(struct sim_machine *machine, struct sim_world *world, uint64_t pages)
 {
     *machine = (struct sim_machine){.world = world,
@@ -11,13 +13,15 @@ void sim_machine_init(struct sim_machine *machine, struct sim_world *world, uint
                                     .write_interval_ns = SIM_NEVER,
                                     .next_write_ns = world->now_ns,
                                     .hot_pages = 1,
-                                    .source_runs = true};
+                                    .source_runs = true,
+                                    .collects_stretches = true};
     machine->memory = calloc(pages, ENGINE_PAGE_SIZE);
     machine->shadow = calloc(pages, ENGINE_PAGE_SIZE);
     machine->stopped_memory = calloc(pages, ENGINE_PAGE_SIZE);
     page_set_init(&machine->populated, pages);
     page_set_init(&machine->dirty, pages);
     page_set_init(&machine->dropped, pages);
+    page_set_init(&machine->paced, pages);
 }
 
 void sim_machine_done(struct sim_machine *machine)
@@ -28,6 +32,7 @@ void sim_machine_done(struct sim_machine *machine)
     page_set_done(&machine->populated);
     page_set_done(&machine->dirty);
     page_set_done(&machine->dropped);
+    page_set_done(&machine->paced);
 }
 
 static void mark_written(struct sim_machine *machine, uint64_t page)
@@ -62,18 +67,44 @@ static void give_back(struct sim_machine *machine, uint64_t first)
     page_set_add(&machine->dropped, run);
 }
 
-static void act(struct sim_machine *machine)
+static uint64_t choose_page(struct sim_machine *machine)
 {
     struct random *random = &machine->world->random;
-    uint64_t page = random_once_in(random, 8) ? random_between(random, 0, machine->pages - 1)
-                                              : random_between(random, 0, machine->hot_pages - 1);
-    if (machine->gives_back && random_once_in(random, 16)) {
+    if (machine->choose) {
+        return machine->choose(machine);
+    }
+    return random_once_in(random, 8) ? random_between(random, 0, machine->pages - 1)
+                                     : random_between(random, 0, machine->hot_pages - 1);
+}
+
+static void act(struct sim_machine *machine, uint64_t page)
+{
+    struct random *random = &machine->world->random;
+    machine->writes++;
+    if (machine->choose) {
+        write_page(machine, page);
+    } else if (machine->gives_back && random_once_in(random, 16)) {
         give_back(machine, page);
     } else if (random_once_in(random, 16)) {
         write_zeroes(machine, page);
     } else {
         write_page(machine, page);
     }
+}
+
+/* A protected page whose writers are paced: the write comes when it is due. */
+static void wait_for_pace(struct sim_machine *machine, uint64_t page)
+{
+    if (!machine->paces || machine->let_go || !page_set_has(&machine->paced, page) ||
+        page_set_has(&machine->dirty, page)) {
+        return;
+    }
+    if (machine->pace_next_ns > machine->next_write_ns) {
+        machine->waited_ns += machine->pace_next_ns - machine->next_write_ns;
+        machine->next_write_ns = machine->pace_next_ns;
+    }
+    machine->pace_next_ns = machine->next_write_ns + machine->pace_ns;
+    machine->let_go = true;
 }
 
 void sim_machine_populate(struct sim_machine *machine)
@@ -100,7 +131,13 @@ void sim_machine_live(void *context, uint64_t until_ns)
             machine->next_write_ns += calm - machine->next_write_ns % calm;
             continue;
         }
-        act(machine);
+        wait_for_pace(machine, machine->next_page);
+        if (machine->next_write_ns > until_ns) {
+            return;
+        }
+        act(machine, machine->next_page);
+        machine->next_page = choose_page(machine);
+        machine->let_go = false;
         machine->next_write_ns +=
             random_between(&machine->world->random, 1, 2 * machine->write_interval_ns);
     }
@@ -142,23 +179,70 @@ static int collect_populated(void *guest, struct page_set *pages, struct error *
     return 0;
 }
 
+/* Skipped pages are left out, or not, as a tracker does for whom short runs are not worth it. */
+static void report(struct sim_machine *machine, struct page_run within, const struct page_set *skip,
+                   struct page_set *dirty)
+{
+    bool skips = skip && !random_once_in(&machine->world->random, 4);
+    struct page_run run;
+    for (uint64_t page = within.first, end = within.first + within.count;
+         page_set_next_run_within(&machine->dirty, (struct page_run){page, end - page}, 1, &run);
+         page = run.first + 1) {
+        if (!skips || !page_set_has(skip, run.first)) {
+            page_set_add(dirty, run);
+            page_set_remove(&machine->dirty, run);
+        }
+    }
+}
+
 static int collect_dirty(void *guest, struct page_run within, const struct page_set *skip,
                          struct page_set *dirty, struct page_set *dropped, struct error *err)
 {
     struct sim_machine *machine = guest;
-    (void)skip;
+    bool everything = within.count == machine->pages;
     if (random_once_in(&machine->world->random, 4) &&
         fail_if(machine, SIM_FAULT_COLLECT, "collect_dirty", err) < 0) {
         return -EIO;
     }
-    page_set_unite_within(dirty, &machine->dirty, within);
-    page_set_remove(&machine->dirty, within);
-    if (within.count == machine->pages) {
+    if (everything || machine->collects_stretches) {
+        report(machine, within, skip, dirty);
+    }
+    if (everything) {
         page_set_unite(dropped, &machine->dropped);
         page_set_clear(&machine->dropped);
     }
     sim_world_spend(machine->world, random_between(&machine->world->random, 1000, 100000));
     return 0;
+}
+
+static int pace(void *guest, const struct page_set *where, uint64_t bytes_per_second,
+                struct error *err)
+{
+    struct sim_machine *machine = guest;
+    struct page_set changed;
+    if (!machine->can_pace) {
+        return error_set(err, EOPNOTSUPP, "this guest's writers cannot be paced");
+    }
+    if (!machine->tracking || !machine->source_runs) {
+        sim_world_fail(machine->world, "paced a guest that is not tracked, or does not run");
+    }
+    page_set_init(&changed, machine->pages);
+    page_set_unite(&changed, where);
+    page_set_subtract(&changed, &machine->paced);
+    page_set_unite(&machine->paced, where);
+    page_set_intersect(&changed, &machine->populated);
+    page_set_subtract(&changed, &machine->dropped);
+    page_set_unite(&machine->dirty, &changed); /* nobody saw whether they were written */
+    page_set_done(&changed);
+    machine->paces = true;
+    machine->pace_ns = ENGINE_PAGE_SIZE * NANOSECONDS_PER_SECOND / (bytes_per_second + 1);
+    sim_world_spend(machine->world, 50000);
+    return 0;
+}
+
+static uint64_t waited_ns(void *guest)
+{
+    return ((struct sim_machine *)guest)->waited_ns;
 }
 
 static void stop_tracking(void *guest)
@@ -168,6 +252,7 @@ static void stop_tracking(void *guest)
         sim_world_fail(machine->world, "tracking was stopped without a start");
     }
     machine->tracking = false;
+    machine->paces = false;
 }
 
 /* Emits the state up to `end`, in uneven pieces. */
@@ -211,7 +296,7 @@ static int finish_state(void *guest, engine_emit_function *emit, void *context, 
     }
     sim_world_spend(machine->world, machine->save_ns);
     for (uint64_t i = 0; i < machine->dirtied_by_saving; i++) {
-        act(machine);
+        act(machine, choose_page(machine));
     }
     if (fail_if(machine, SIM_FAULT_FINISH_STATE, "finish_state", err) < 0 ||
         fail_if(machine, SIM_FAULT_RESUME, "finish_state", err) < 0) {
@@ -325,6 +410,8 @@ struct engine_source_guest sim_machine_source(struct sim_machine *machine)
         .start_tracking = start_tracking,
         .collect_populated = collect_populated,
         .collect_dirty = collect_dirty,
+        .pace = pace,
+        .waited_ns = waited_ns,
         .stop_tracking = stop_tracking,
         .stop = stop,
         .finish_state = finish_state,

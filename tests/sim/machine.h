@@ -55,6 +55,20 @@ struct sim_machine {
     uint64_t hot_pages;
     uint64_t calm_every_ns; /* busy for so long, then calm for as long; 0: always busy */
     bool gives_back;        /* a balloon is at work */
+    uint64_t (*choose)(struct sim_machine *machine); /* the page to write; NULL: mostly hot ones */
+    uint64_t position;                               /* choose()'s own */
+    uint64_t next_page;                              /* to be written next */
+    bool let_go;                                     /* that write has waited for its turn */
+    uint64_t writes;                                 /* so far */
+
+    /* Pacing. */
+    bool can_pace;
+    bool paces;
+    struct page_set paced;
+    uint64_t pace_ns;      /* from one page's first write to the next one's */
+    uint64_t pace_next_ns; /* when the next one may be */
+    uint64_t waited_ns;
+    bool collects_stretches; /* false: a stretch has nothing new, until all is collected */
 
     /* Device state. */
     uint8_t state[SIM_STATE_MOST];

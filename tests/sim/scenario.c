@@ -166,6 +166,7 @@ static void make_machine(struct scenario *scenario)
     machine->hot_pages = random_between(random, 1, machine->pages);
     machine->calm_every_ns = random_once_in(random, 2) ? random_scale(random, 5e6, 500e6) : 0;
     machine->gives_back = random_once_in(random, 2);
+    machine->can_pace = !random_once_in(random, 4);
     machine->state_length = random_between(random, 1, SIM_STATE_MOST);
     machine->early_length = random_between(random, 0, machine->state_length);
     for (size_t i = 0; i < machine->state_length; i++) {
@@ -203,6 +204,9 @@ static void make_options(struct scenario *scenario)
                                        .blackout_target_ns = random_scale(random, 1e6, 200e6),
                                        .timeout_ns = random_scale(random, 100e6, 4e9)};
     options->device_state_ns = random_between(random, 0, options->blackout_target_ns * 9 / 8);
+    options->pace = random_once_in(random, 2);
+    options->on_timeout =
+        random_once_in(random, 2) ? ENGINE_ON_TIMEOUT_STOP : ENGINE_ON_TIMEOUT_ABORT;
     if (random_once_in(random, 6)) {
         options->bandwidth_limit = random_scale(random, 1e5, 1e9);
     }
