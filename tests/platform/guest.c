@@ -19,6 +19,7 @@ enum guest_operation {
     GUEST_PREADV,
     GUEST_ADVISE,
     GUEST_HAMMER,
+    GUEST_CLOSE,
 };
 
 struct guest_request {
@@ -32,6 +33,7 @@ struct guest_request {
 struct guest_hello {
     uint64_t address;
     int userfaultfd;
+    int pacing;
 };
 
 static volatile uint8_t touched;
@@ -110,11 +112,22 @@ static long serve(uint8_t *memory, size_t size, const struct guest_request *requ
         break;
     case GUEST_HAMMER:
         return hammer(memory, size, request->length);
+    case GUEST_CLOSE:
+        result = close(request->argument);
+        break;
     case GUEST_ADVISE:
         result = madvise(at, request->length, request->argument);
         break;
     }
     return result < 0 ? -errno : result;
+}
+
+/* Returns its number or -errno. */
+static int make_userfaultfd(void)
+{
+    int made = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+    return made < 0 ? -errno : made;
 }
 
 static void guest_main(int channel, int ram, size_t size)
@@ -123,9 +136,8 @@ static void guest_main(int channel, int ram, size_t size)
     struct guest_hello hello = {.address = (uint64_t)memory};
     struct guest_request request;
 
-    hello.userfaultfd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-    if (hello.userfaultfd < 0)
-        hello.userfaultfd = -errno;
+    hello.userfaultfd = make_userfaultfd();
+    hello.pacing = make_userfaultfd();
     if (!memory || write(channel, &hello, sizeof(hello)) != sizeof(hello))
         _exit(1);
     while (read(channel, &request, sizeof(request)) == sizeof(request)) {
@@ -153,6 +165,7 @@ void guest_start(struct guest *guest, int ram, size_t size)
     platform_must(read(guest->channel, &hello, sizeof(hello)) == sizeof(hello), "guest's hello");
     guest->address = hello.address;
     guest->userfaultfd = hello.userfaultfd;
+    guest->pacing = hello.pacing;
 }
 
 void guest_stop(struct guest *guest)
@@ -183,12 +196,18 @@ static long call(struct guest *guest, struct guest_request request)
     return take_answer(guest);
 }
 
+void guest_begin_write(struct guest *guest, size_t first, size_t count, size_t stride)
+{
+    order(guest, (struct guest_request){.operation = GUEST_WRITE,
+                                        .offset = first * PLATFORM_PAGE,
+                                        .length = count,
+                                        .stride = stride * PLATFORM_PAGE});
+}
+
 void guest_write(struct guest *guest, size_t first, size_t count, size_t stride)
 {
-    call(guest, (struct guest_request){.operation = GUEST_WRITE,
-                                       .offset = first * PLATFORM_PAGE,
-                                       .length = count,
-                                       .stride = stride * PLATFORM_PAGE});
+    guest_begin_write(guest, first, count, stride);
+    take_answer(guest);
 }
 
 void guest_touch(struct guest *guest, size_t first, size_t count, size_t stride)
@@ -199,11 +218,16 @@ void guest_touch(struct guest *guest, size_t first, size_t count, size_t stride)
                                        .stride = stride * PLATFORM_PAGE});
 }
 
+void guest_begin_read(struct guest *guest, int fd, size_t offset, size_t length)
+{
+    order(guest, (struct guest_request){
+                     .operation = GUEST_READ, .argument = fd, .offset = offset, .length = length});
+}
+
 long guest_read(struct guest *guest, int fd, size_t offset, size_t length)
 {
-    return call(guest,
-                (struct guest_request){
-                    .operation = GUEST_READ, .argument = fd, .offset = offset, .length = length});
+    guest_begin_read(guest, fd, offset, length);
+    return take_answer(guest);
 }
 
 long guest_preadv(struct guest *guest, int fd, size_t offset, size_t length)
@@ -221,12 +245,18 @@ long guest_advise(struct guest *guest, int advice, size_t first, size_t count)
                                               .length = count * PLATFORM_PAGE});
 }
 
+void guest_close(struct guest *guest, int fd)
+{
+    assert_int_equal(call(guest, (struct guest_request){.operation = GUEST_CLOSE, .argument = fd}),
+                     0);
+}
+
 void guest_hammer(struct guest *guest, size_t writes)
 {
     order(guest, (struct guest_request){.operation = GUEST_HAMMER, .length = writes});
 }
 
-bool guest_is_hammering(struct guest *guest)
+bool guest_is_busy(struct guest *guest)
 {
     struct pollfd poll_fd = {.fd = guest->channel, .events = POLLIN};
 

@@ -52,7 +52,7 @@ static size_t follow_burst(struct fixture *fixture, uint8_t *copy)
 
     guest_hammer(&fixture->guest, WRITES_IN_BURST);
     for (; hammering; rounds++) {
-        hammering = guest_is_hammering(&fixture->guest);
+        hammering = guest_is_busy(&fixture->guest);
         fixture_scan(fixture);
         copy_written(fixture, copy);
     }

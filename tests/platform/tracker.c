@@ -34,7 +34,7 @@ void tracker_require(void)
     close(pagemap);
 }
 
-static int take_descriptor(pid_t pid, int number)
+int tracker_take_descriptor(pid_t pid, int number)
 {
     int process = (int)syscall(SYS_pidfd_open, pid, 0);
     int taken;
@@ -55,7 +55,7 @@ void tracker_open(struct tracker *tracker, pid_t pid, int userfaultfd, uint64_t 
     char path[64];
 
     *tracker = (struct tracker){.address = address, .size = size};
-    tracker->userfaultfd = take_descriptor(pid, userfaultfd);
+    tracker->userfaultfd = tracker_take_descriptor(pid, userfaultfd);
     snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
     tracker->pagemap = open(path, O_RDONLY | O_CLOEXEC);
     platform_must(tracker->pagemap >= 0, path);

@@ -32,6 +32,9 @@ void tracker_require(void);
 void tracker_open(struct tracker *tracker, pid_t pid, int userfaultfd, uint64_t address,
                   size_t size);
 
+/* Takes descriptor `number` of process `pid`. */
+int tracker_take_descriptor(pid_t pid, int number);
+
 /* Closes the descriptors. Takes a zeroed tracker. */
 void tracker_close(struct tracker *tracker);
 
