@@ -10,8 +10,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/units.h"
+
+_Static_assert(PACK_CHUNK_PAGES == WIRE_PACKED_PAGES_MOST, "one size of a packed chunk");
 
 #define PUNCH_PAGES 64u /* a run of zeroes from this length on is given back, not overwritten */
 
@@ -26,7 +29,11 @@ int lane_receiver_init(struct lane_receiver *lane, struct stream *stream,
         lane_receiver_done(lane);
         return error_set(err, ENOMEM, "no memory to keep track of the pages received");
     }
-    return 0;
+    int result = unpacker_init(&lane->unpacker, err);
+    if (result < 0) {
+        lane_receiver_done(lane);
+    }
+    return result;
 }
 
 void lane_receiver_done(struct lane_receiver *lane)
@@ -34,6 +41,7 @@ void lane_receiver_done(struct lane_receiver *lane)
     free(lane->body);
     page_set_done(&lane->arrived);
     page_set_done(&lane->zeroed);
+    unpacker_done(&lane->unpacker);
 }
 
 /* Whether the page holds data. */
@@ -43,48 +51,77 @@ static bool holds_data(const struct lane_receiver *lane, uint64_t page)
            (page_set_has(lane->received, page) && !page_set_has(&lane->zeroed, page));
 }
 
-/* Receives fixed part and table into lane->runs: their number and the sum of their pages. */
-static int receive_table(struct lane_receiver *lane, enum wire_type type, uint32_t length,
-                         uint32_t *ret_count, uint64_t *ret_pages, struct error *err)
+/* What a frame says of its content. */
+struct content {
+    uint32_t run_count; /* they are in lane->runs */
+    uint64_t pages;
+    unsigned method;
+    uint32_t length; /* bytes that follow the table */
+};
+
+static int check_table(const struct wire_table *table, const struct wire_header *header,
+                       struct error *err)
+{
+    const char *name = wire_type_name(header->type);
+    if ((table->method != PACK_NONE) != (header->type == WIRE_PACKED) || table->reserved != 0) {
+        return error_set(err, EPROTO, "a %s frame cannot have method %u", name, table->method);
+    }
+    if (table->run_count == 0 || table->run_count > WIRE_RUNS_MOST ||
+        table->run_count * WIRE_RUN_SIZE > header->length - WIRE_TABLE_SIZE) {
+        return error_set(err, EPROTO, "a %s frame of %u bytes cannot have %u runs", name,
+                         header->length, table->run_count);
+    }
+    return 0;
+}
+
+/* The bytes that follow the table must be those that its pages need. */
+static int check_content(const struct content *content, const struct wire_header *header,
+                         struct error *err)
+{
+    uint64_t bytes = content->pages * ENGINE_PAGE_SIZE;
+    bool right = header->type == WIRE_PAGES  ? content->length == bytes
+                 : header->type == WIRE_ZERO ? content->length == 0
+                                             : content->pages <= PACK_CHUNK_PAGES &&
+                                                   content->length > 0 && content->length < bytes;
+    if (right) {
+        return 0;
+    }
+    return error_set(err, EPROTO, "a %s frame for %llu pages in %u runs has %u bytes",
+                     wire_type_name(header->type), (unsigned long long)content->pages,
+                     content->run_count, header->length);
+}
+
+/* Receives fixed part and table. */
+static int receive_table(struct lane_receiver *lane, const struct wire_header *header,
+                         struct content *ret_content, struct error *err)
 {
     struct wire_table table;
-    uint64_t memory_pages = lane->received->pages;
     int result = stream_receive(lane->stream, lane->body, WIRE_TABLE_SIZE, err);
     if (result == 0) {
         result = wire_table_decode(lane->body, &table, err);
     }
-    if (result < 0) {
-        return result;
-    }
-    if (table.method != 0 || table.reserved != 0) {
-        return error_set(err, EPROTO, "a %s frame says how it is packed", wire_type_name(type));
-    }
-    if (table.run_count == 0 || table.run_count > WIRE_RUNS_MOST ||
-        table.run_count * WIRE_RUN_SIZE > length - WIRE_TABLE_SIZE) {
-        return error_set(err, EPROTO, "a %s frame of %u bytes cannot have %u runs",
-                         wire_type_name(type), length, table.run_count);
-    }
-    result = stream_receive(lane->stream, lane->body, (size_t)table.run_count * WIRE_RUN_SIZE, err);
     if (result == 0) {
-        result =
-            wire_runs_decode(lane->body, table.run_count, memory_pages, lane->runs, ret_pages, err);
+        result = check_table(&table, header, err);
     }
     if (result < 0) {
         return result;
     }
-    *ret_count = table.run_count;
-    return 0;
-}
-
-static int check_payload(enum wire_type type, uint32_t length, uint32_t run_count, uint64_t pages,
-                         struct error *err)
-{
-    uint64_t table = WIRE_TABLE_SIZE + (uint64_t)run_count * WIRE_RUN_SIZE;
-    uint64_t payload = type == WIRE_PAGES ? pages * ENGINE_PAGE_SIZE : 0;
-    if (table + payload != length) {
-        return error_set(err, EPROTO, "a %s frame for %llu pages in %u runs has %u bytes",
-                         wire_type_name(type), (unsigned long long)pages, run_count, length);
+    uint32_t runs_size = table.run_count * WIRE_RUN_SIZE;
+    struct content content = {.run_count = table.run_count,
+                              .method = table.method,
+                              .length = header->length - WIRE_TABLE_SIZE - runs_size};
+    result = stream_receive(lane->stream, lane->body, runs_size, err);
+    if (result == 0) {
+        result = wire_runs_decode(lane->body, table.run_count, lane->received->pages, lane->runs,
+                                  &content.pages, err);
     }
+    if (result == 0) {
+        result = check_content(&content, header, err);
+    }
+    if (result < 0) {
+        return result;
+    }
+    *ret_content = content;
     return 0;
 }
 
@@ -100,37 +137,82 @@ static int exhausted_error(const struct lane_receiver *lane, struct error *err)
     return error_remedy(err, "free memory on the destination host, or choose another");
 }
 
-static int receive_pages(struct lane_receiver *lane, uint32_t length, struct error *err)
+/* The runs hold data now. */
+static void note_arrived(struct lane_receiver *lane, const struct content *content)
 {
-    uint32_t count;
-    uint64_t pages;
-    int result = receive_table(lane, WIRE_PAGES, length, &count, &pages, err);
-    if (result == 0) {
-        result = check_payload(WIRE_PAGES, length, count, pages, err);
-    }
-    if (result < 0) {
-        return result;
-    }
-    struct iovec pieces[WIRE_RUNS_MOST];
-    for (uint32_t i = 0; i < count; i++) {
-        const struct wire_run *run = &lane->runs[i];
-        pieces[i].iov_base = lane->guest->memory + run->first * ENGINE_PAGE_SIZE;
-        pieces[i].iov_len = (size_t)run->count * ENGINE_PAGE_SIZE;
-    }
-    result = stream_receive_pieces(lane->stream, pieces, (int)count, err);
-    if (result == -EFAULT) {
-        return exhausted_error(lane, err);
-    }
-    if (result < 0) {
-        return result;
-    }
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < content->run_count; i++) {
         struct page_run run = {lane->runs[i].first, lane->runs[i].count};
         page_set_add(&lane->arrived, run);
         page_set_remove(&lane->zeroed, run);
     }
-    lane->pages_received += pages;
+    lane->pages_received += content->pages;
+}
+
+static int receive_pages(struct lane_receiver *lane, const struct content *content,
+                         struct error *err)
+{
+    struct iovec pieces[WIRE_RUNS_MOST];
+    for (uint32_t i = 0; i < content->run_count; i++) {
+        const struct wire_run *run = &lane->runs[i];
+        pieces[i].iov_base = lane->guest->memory + run->first * ENGINE_PAGE_SIZE;
+        pieces[i].iov_len = (size_t)run->count * ENGINE_PAGE_SIZE;
+    }
+    int result = stream_receive_pieces(lane->stream, pieces, (int)content->run_count, err);
+    if (result == -EFAULT) {
+        return exhausted_error(lane, err);
+    }
+    if (result == 0) {
+        note_arrived(lane, content);
+    }
+    return result;
+}
+
+/* What the pages hold now, for differences. A hole is not even looked at. */
+static void find_bases(struct lane_receiver *lane, const struct content *content)
+{
+    const uint8_t **base = lane->bases;
+    for (uint32_t i = 0; i < content->run_count; i++) {
+        const struct wire_run *run = &lane->runs[i];
+        for (uint64_t page = run->first; page < run->first + run->count; page++) {
+            *base++ = holds_data(lane, page) ? lane->guest->memory + page * ENGINE_PAGE_SIZE : NULL;
+        }
+    }
+}
+
+/* Through the file: a hole that finds no room is an error here, and a SIGBUS in the mapping. */
+static int write_pages(struct lane_receiver *lane, const struct content *content,
+                       const uint8_t *bytes, struct error *err)
+{
+    for (uint32_t i = 0; i < content->run_count; i++) {
+        const struct wire_run *run = &lane->runs[i];
+        off_t offset = (off_t)(run->first * ENGINE_PAGE_SIZE);
+        size_t length = (size_t)run->count * ENGINE_PAGE_SIZE;
+        if (pwrite(lane->guest->memory_fd, bytes, length, offset) != (ssize_t)length) {
+            return exhausted_error(lane, err);
+        }
+        bytes += length;
+    }
     return 0;
+}
+
+static int receive_packed(struct lane_receiver *lane, const struct content *content,
+                          struct error *err)
+{
+    const uint8_t *bytes;
+    int result = stream_receive(lane->stream, lane->unpacker.packed, content->length, err);
+    if (result < 0) {
+        return result;
+    }
+    find_bases(lane, content);
+    result = unpacker_unpack(&lane->unpacker, content->method, content->length,
+                             (uint32_t)content->pages, lane->bases, &bytes, err);
+    if (result == 0) {
+        result = write_pages(lane, content, bytes, err);
+    }
+    if (result == 0) {
+        note_arrived(lane, content);
+    }
+    return result;
 }
 
 static void make_zero(struct lane_receiver *lane, struct page_run run)
@@ -163,31 +245,27 @@ static void make_data_zero(struct lane_receiver *lane, const struct wire_run *ru
     }
 }
 
-static int receive_zero(struct lane_receiver *lane, uint32_t length, struct error *err)
-{
-    uint32_t count;
-    uint64_t pages;
-    int result = receive_table(lane, WIRE_ZERO, length, &count, &pages, err);
-    if (result == 0) {
-        result = check_payload(WIRE_ZERO, length, count, pages, err);
-    }
-    for (uint32_t i = 0; result == 0 && i < count; i++) {
-        make_data_zero(lane, &lane->runs[i]);
-    }
-    return result;
-}
-
 int lane_receiver_take(struct lane_receiver *lane, const struct wire_header *header,
                        struct error *err)
 {
-    switch (header->type) {
-    case WIRE_PAGES:
-        return receive_pages(lane, header->length, err);
-    case WIRE_ZERO:
-        return receive_zero(lane, header->length, err);
-    default:
+    struct content content;
+    if (header->type != WIRE_PAGES && header->type != WIRE_PACKED && header->type != WIRE_ZERO) {
         return stream_unexpected(lane->stream, header->type, "receiving", err);
     }
+    int result = receive_table(lane, header, &content, err);
+    if (result < 0) {
+        return result;
+    }
+    if (header->type == WIRE_PAGES) {
+        return receive_pages(lane, &content, err);
+    }
+    if (header->type == WIRE_PACKED) {
+        return receive_packed(lane, &content, err);
+    }
+    for (uint32_t i = 0; i < content.run_count; i++) {
+        make_data_zero(lane, &lane->runs[i]);
+    }
+    return 0;
 }
 
 int lane_receiver_round_end(struct lane_receiver *lane, struct wire_round_end *ret_end,

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "engine/guest.h"
+#include "engine/pack.h"
 #include "engine/stream.h"
 
 struct lane_receiver {
@@ -20,6 +21,8 @@ struct lane_receiver {
 
     uint8_t *body; /* owned; tables */
     struct wire_run runs[WIRE_RUNS_MOST];
+    struct unpacker unpacker;
+    const uint8_t *bases[PACK_CHUNK_PAGES]; /* of differences */
 };
 
 /* 0 or -ENOMEM. */

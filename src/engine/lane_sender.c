@@ -2,35 +2,59 @@
  * Sending pages over one connection: see lane_sender.h.
  *
  * Every run is walked for zero pages: told where the destination has data, left out where it has
- * none. Long runs go as a PAGES frame of their own whose content sendfile(2) takes straight from
- * the RAM file; short ones are gathered, up to WIRE_RUNS_MOST to a frame, and leave in one
- * sendmsg(2) from the mapping.
+ * none. Where packing pays, content goes in PACKED frames, a chunk each. Else long runs go as a
+ * PAGES frame of their own whose content sendfile(2) takes straight from the RAM file; short ones
+ * are gathered, up to WIRE_RUNS_MOST to a frame, and leave in one sendmsg(2) from the mapping.
  */
 #include "engine/lane_sender.h"
+
+#include <errno.h>
 
 #include "engine/zero.h"
 
 #define SENDFILE_PAGES 32u /* from this length on, sendfile(2) is cheaper than gathering */
 #define GATHER_PAGES 512u  /* at most so many pages (2 MiB) in one frame of gathered runs */
 
-int lane_sender_init(struct lane_sender *lane, struct stream *stream,
-                     const struct engine_source_guest *guest, struct page_set *delivered,
-                     bool alone, struct error *err)
+static int init_sets(struct lane_sender *lane, uint64_t pages, struct error *err)
 {
-    *lane = (struct lane_sender){
-        .stream = stream, .guest = guest, .delivered = delivered, .alone = alone};
-    if (!alone && (page_set_init(&lane->sent, delivered->pages) < 0 ||
-                   page_set_init(&lane->zeroed, delivered->pages) < 0)) {
-        lane_sender_done(lane);
+    if (!lane->alone &&
+        (page_set_init(&lane->sent, pages) < 0 || page_set_init(&lane->zeroed, pages) < 0)) {
         return error_set(err, ENOMEM, "no memory to keep track of the pages sent");
     }
     return 0;
+}
+
+int lane_sender_init(struct lane_sender *lane, struct stream *stream,
+                     const struct lane_terms *terms, bool alone, struct error *err)
+{
+    *lane = (struct lane_sender){
+        .stream = stream, .guest = terms->guest, .delivered = terms->delivered, .alone = alone};
+    int result = init_sets(lane, terms->delivered->pages, err);
+    if (result == 0 && terms->compress) {
+        result = pack_lane_init(&lane->pack, terms->cache, terms->clock, err);
+        lane->packs = result == 0;
+    }
+    if (result < 0) {
+        lane_sender_done(lane);
+    }
+    return result;
 }
 
 void lane_sender_done(struct lane_sender *lane)
 {
     page_set_done(&lane->sent);
     page_set_done(&lane->zeroed);
+    if (lane->packs) {
+        pack_lane_done(&lane->pack);
+        lane->packs = false;
+    }
+}
+
+void lane_sender_resume(struct lane_sender *lane)
+{
+    if (lane->packs) {
+        pack_lane_resume(&lane->pack);
+    }
 }
 
 static void note_sent(struct lane_sender *lane, struct page_run run)
@@ -51,6 +75,9 @@ static void note_zeroed(struct lane_sender *lane, struct page_run run)
         page_set_remove(&lane->sent, run);
         page_set_add(&lane->zeroed, run);
     }
+    if (lane->packs) {
+        pack_lane_sent_zero(&lane->pack, &run, 1);
+    }
 }
 
 /* Whether the destination has data of that page. */
@@ -64,14 +91,15 @@ static bool is_delivered(const struct lane_sender *lane, uint64_t page)
 }
 
 /* Header, fixed part and table of a frame, into lane->table. Returns their length. */
-static size_t encode_table(struct lane_sender *lane, enum wire_type type,
+static size_t encode_table(struct lane_sender *lane, enum wire_type type, enum pack_method method,
                            const struct page_run *runs, uint32_t run_count, uint64_t payload)
 {
     uint8_t *at = lane->table;
     size_t table_size = WIRE_TABLE_SIZE + (size_t)run_count * WIRE_RUN_SIZE;
     struct wire_header header = {.type = type, .length = (uint32_t)(table_size + payload)};
+    struct wire_table table = {.run_count = run_count, .method = (uint16_t)method};
     wire_header_encode(&header, at);
-    wire_table_encode(&(struct wire_table){.run_count = run_count}, at + WIRE_HEADER_SIZE);
+    wire_table_encode(&table, at + WIRE_HEADER_SIZE);
     at += WIRE_HEADER_SIZE + WIRE_TABLE_SIZE;
     for (uint32_t i = 0; i < run_count; i++, at += WIRE_RUN_SIZE) {
         struct wire_run run = {.first = runs[i].first, .count = (uint32_t)runs[i].count};
@@ -80,54 +108,107 @@ static size_t encode_table(struct lane_sender *lane, enum wire_type type,
     return WIRE_HEADER_SIZE + table_size;
 }
 
-static void count_sent(struct lane_sender *lane, uint64_t pages)
+/* The runs are on their way as data. */
+static void note_runs(struct lane_sender *lane, enum pack_method method,
+                      const struct page_run *runs, uint32_t run_count)
 {
+    uint64_t pages = 0;
+    for (uint32_t i = 0; i < run_count; i++) {
+        note_sent(lane, runs[i]);
+        pages += runs[i].count;
+    }
     lane->figures.pages_sent += pages;
+    lane->figures.pages_packed[method] += pages;
     lane->figures.content_bytes += pages * ENGINE_PAGE_SIZE;
+}
+
+static void note_plain(struct lane_sender *lane, const struct page_run *runs, uint32_t run_count)
+{
+    note_runs(lane, PACK_NONE, runs, run_count);
+    if (lane->packs) {
+        pack_lane_sent_plain(&lane->pack, runs, run_count);
+    }
 }
 
 /* One PAGES frame for one long run. */
 static int send_long_run(struct lane_sender *lane, struct page_run run, struct error *err)
 {
     uint64_t bytes = run.count * ENGINE_PAGE_SIZE;
-    struct iovec table = {lane->table, encode_table(lane, WIRE_PAGES, &run, 1, bytes)};
+    struct iovec table = {lane->table, encode_table(lane, WIRE_PAGES, PACK_NONE, &run, 1, bytes)};
     int result = stream_send_pieces(lane->stream, &table, 1, true, err);
     if (result == 0) {
         result = stream_send_file(lane->stream, lane->guest->memory_fd,
                                   run.first * ENGINE_PAGE_SIZE, bytes, false, err);
     }
-    if (result < 0) {
-        return result;
+    if (result == 0) {
+        note_plain(lane, &run, 1);
     }
-    note_sent(lane, run);
-    count_sent(lane, run.count);
-    return 0;
+    return result;
 }
 
-/* One PAGES frame for what was gathered. */
-static int flush_data(struct lane_sender *lane, struct error *err)
+/* One PAGES frame for what was gathered, out of the guest's memory. */
+static int send_gathered(struct lane_sender *lane, struct error *err)
 {
-    struct page_batch *batch = &lane->data;
-    if (batch->run_count == 0) {
-        return 0;
-    }
+    const struct page_batch *batch = &lane->data;
     struct iovec pieces[1 + WIRE_RUNS_MOST];
     pieces[0].iov_base = lane->table;
-    pieces[0].iov_len = encode_table(lane, WIRE_PAGES, batch->runs, batch->run_count,
+    pieces[0].iov_len = encode_table(lane, WIRE_PAGES, PACK_NONE, batch->runs, batch->run_count,
                                      batch->pages * ENGINE_PAGE_SIZE);
     for (uint32_t i = 0; i < batch->run_count; i++) {
         const struct page_run *run = &batch->runs[i];
         pieces[1 + i].iov_base = (void *)(lane->guest->memory + run->first * ENGINE_PAGE_SIZE);
         pieces[1 + i].iov_len = run->count * ENGINE_PAGE_SIZE;
-        note_sent(lane, *run);
     }
-    int result = stream_send_pieces(lane->stream, pieces, (int)batch->run_count + 1, false, err);
-    if (result < 0) {
-        return result;
+    return stream_send_pieces(lane->stream, pieces, (int)batch->run_count + 1, false, err);
+}
+
+/* One PACKED frame for it, or a PAGES frame with the copy that was taken to be packed. */
+static int send_chunk(struct lane_sender *lane, const struct pack_chunk *chunk, struct error *err)
+{
+    const struct page_batch *batch = &lane->data;
+    if (!chunk->bytes) {
+        return send_gathered(lane, err);
     }
-    count_sent(lane, batch->pages);
-    page_batch_empty(batch);
-    return 0;
+    enum wire_type type = chunk->method == PACK_NONE ? WIRE_PAGES : WIRE_PACKED;
+    struct iovec pieces[] = {{lane->table, encode_table(lane, type, chunk->method, batch->runs,
+                                                        batch->run_count, chunk->length)},
+                             {(void *)chunk->bytes, chunk->length}};
+    return stream_send_pieces(lane->stream, pieces, 2, false, err);
+}
+
+static bool wants_packing(const struct lane_sender *lane)
+{
+    return lane->packs && pack_lane_wants(&lane->pack);
+}
+
+static int pack_and_send(struct lane_sender *lane, struct error *err)
+{
+    const struct page_batch *batch = &lane->data;
+    struct pack_chunk chunk;
+    pack_lane_pack(&lane->pack, lane->guest->memory, batch->runs, batch->run_count, &chunk);
+    int result = send_chunk(lane, &chunk, err);
+    if (result == 0) {
+        note_runs(lane, chunk.method, batch->runs, batch->run_count);
+        pack_lane_sent(&lane->pack, &chunk);
+    }
+    return result;
+}
+
+/* What was gathered leaves. */
+static int flush_data(struct lane_sender *lane, struct error *err)
+{
+    const struct page_batch *batch = &lane->data;
+    int result = 0;
+    if (batch->run_count > 0 && batch->pages <= PACK_CHUNK_PAGES && wants_packing(lane)) {
+        result = pack_and_send(lane, err);
+    } else if (batch->run_count > 0) {
+        result = send_gathered(lane, err);
+        if (result == 0) {
+            note_plain(lane, batch->runs, batch->run_count);
+        }
+    }
+    page_batch_empty(&lane->data);
+    return result;
 }
 
 int lane_sender_tell_zero(struct lane_sender *lane, const struct page_batch *batch,
@@ -136,8 +217,8 @@ int lane_sender_tell_zero(struct lane_sender *lane, const struct page_batch *bat
     if (batch->run_count == 0) {
         return 0;
     }
-    struct iovec table = {lane->table,
-                          encode_table(lane, WIRE_ZERO, batch->runs, batch->run_count, 0)};
+    struct iovec table = {
+        lane->table, encode_table(lane, WIRE_ZERO, PACK_NONE, batch->runs, batch->run_count, 0)};
     int result = stream_send_pieces(lane->stream, &table, 1, false, err);
     if (result < 0) {
         return result;
@@ -156,13 +237,30 @@ static int flush_zero(struct lane_sender *lane, struct error *err)
     return result;
 }
 
+/* Gathers the run, at most `most` pages to a frame. */
+static int gather(struct lane_sender *lane, struct page_run run, uint64_t most, struct error *err)
+{
+    while (run.count > 0) {
+        int result = page_batch_is_full(&lane->data, most) ? flush_data(lane, err) : 0;
+        if (result < 0) {
+            return result;
+        }
+        uint64_t room = most - lane->data.pages;
+        uint64_t part = run.count < room ? run.count : room;
+        page_batch_add(&lane->data, (struct page_run){run.first, part});
+        run.first += part;
+        run.count -= part;
+    }
+    return 0;
+}
+
 static int add_data(struct lane_sender *lane, struct page_run run, struct error *err)
 {
-    if (run.count >= SENDFILE_PAGES) {
-        return send_long_run(lane, run, err);
+    if (wants_packing(lane)) {
+        return gather(lane, run, PACK_CHUNK_PAGES, err);
     }
-    page_batch_add(&lane->data, run);
-    return page_batch_is_full(&lane->data, GATHER_PAGES) ? flush_data(lane, err) : 0;
+    return run.count >= SENDFILE_PAGES ? send_long_run(lane, run, err)
+                                       : gather(lane, run, GATHER_PAGES, err);
 }
 
 /* A page found to be zero: news for the destination only where it has data. */
@@ -227,6 +325,9 @@ void lane_sender_settle(struct lane_sender *lane, struct lane_figures *sum)
     sum->pages_sent += lane->figures.pages_sent;
     sum->pages_zero += lane->figures.pages_zero;
     sum->content_bytes += lane->figures.content_bytes;
+    for (unsigned method = 0; method < PACK_METHODS; method++) {
+        sum->pages_packed[method] += lane->figures.pages_packed[method];
+    }
     lane->figures = (struct lane_figures){0};
     if (!lane->alone) {
         page_set_subtract(lane->delivered, &lane->zeroed);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "engine/guest.h"
+#include "engine/pack_lane.h"
 #include "engine/page_batch.h"
 #include "engine/stream.h"
 
@@ -14,6 +15,16 @@ struct lane_figures {
     uint64_t pages_sent; /* as data */
     uint64_t pages_zero; /* found to be zero: told, or left out */
     uint64_t content_bytes;
+    uint64_t pages_packed[PACK_METHODS]; /* of the pages sent, by method */
+};
+
+/* What the lanes of a move share; all borrowed, and outlives them. */
+struct lane_terms {
+    const struct engine_source_guest *guest;
+    const struct engine_clock *clock;
+    struct page_set *delivered; /* pages of which the destination has data */
+    bool compress;
+    struct delta_cache *cache; /* NULL: no differences are sent */
 };
 
 struct lane_sender {
@@ -30,15 +41,19 @@ struct lane_sender {
     struct lane_figures figures; /* since the last lane_sender_settle() */
     struct page_batch data;
     struct page_batch zero;
+    struct pack_lane pack;
+    bool packs; /* `pack` is there */
     uint8_t table[WIRE_HEADER_SIZE + WIRE_TABLE_MOST];
 };
 
-/* `delivered` is borrowed, and not changed by others between two settlements. With `alone` no other
- * lane runs while this one sends. 0 or -ENOMEM. */
+/* `delivered` is not changed by others between two settlements. With `alone` no other lane runs
+ * while this one sends. 0 or -ENOMEM. */
 int lane_sender_init(struct lane_sender *lane, struct stream *stream,
-                     const struct engine_source_guest *guest, struct page_set *delivered,
-                     bool alone, struct error *err);
+                     const struct lane_terms *terms, bool alone, struct error *err);
 void lane_sender_done(struct lane_sender *lane);
+
+/* A round begins: the time that passed since the last one does not count. */
+void lane_sender_resume(struct lane_sender *lane);
 
 /* Sends all pages of `batch`, read as they are now. */
 int lane_sender_send(struct lane_sender *lane, const struct page_batch *batch, struct error *err);

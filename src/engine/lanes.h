@@ -13,10 +13,10 @@
 #include "engine/lane_sender.h"
 
 struct engine_lanes_operations {
-    /* The destination has let channel 0 in: opens at most `most` further connections. `delivered`
-     * is borrowed, and changed only by settle(). Those that cannot be opened are done without: 1
-     * when there is at least one, 0 when there is none. */
-    int (*open)(void *lanes, unsigned most, struct page_set *delivered, struct error *err);
+    /* The destination has let channel 0 in: opens at most `most` further connections. `terms` is
+     * borrowed; terms->delivered is changed only by settle(). Those that cannot be opened are done
+     * without: 1 when there is at least one, 0 when there is none. */
+    int (*open)(void *lanes, unsigned most, const struct lane_terms *terms, struct error *err);
 
     /* Takes a copy of `batch`, to be sent soon: 1; 0 when no lane had room within timeout_ns. */
     int (*submit)(void *lanes, const struct page_batch *batch, uint64_t timeout_ns,
@@ -37,5 +37,7 @@ struct engine_lanes_operations {
 
 struct engine_lanes {
     const struct engine_lanes_operations *operations;
+    uint64_t batch_pages; /* of one batch */
+    uint64_t worth_pages; /* to wake the lanes for fewer costs more than it saves */
     void *lanes;
 };

@@ -16,9 +16,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "engine/delta_cache.h"
 #include "engine/handshake.h"
 #include "engine/source_internal.h"
 #include "engine/source_progress.h"
+
+#define DELTA_SHARE 16u                        /* of guest memory is kept for differences */
+#define DELTA_BYTES_MOST ((uint64_t)256 << 20) /* and no more than this */
 
 struct state_row {
     const char *name;
@@ -89,7 +93,7 @@ static int open_lanes(struct source *source, unsigned channels_most, struct erro
         source->lanes = NULL;
         return 0;
     }
-    int result = lanes->operations->open(lanes->lanes, count - 1, &source->delivered, err);
+    int result = lanes->operations->open(lanes->lanes, count - 1, &source->terms, err);
     if (result == 0) {
         source->lanes = NULL;
     }
@@ -199,6 +203,13 @@ static void finish_statistics(struct source *source)
     const struct engine_blackout *blackout = &statistics->blackout;
     source_round_record(source);
     statistics->bytes_sent = source_bytes_sent(source);
+    statistics->content_bytes = source->figures.content_bytes;
+    statistics->pages_lz4 = source->figures.pages_packed[PACK_LZ4];
+    statistics->pages_zstd = source->figures.pages_packed[PACK_ZSTD];
+    statistics->pages_delta = source->figures.pages_packed[PACK_DELTA];
+    if (statistics->channels == 0) {
+        statistics->channels = 1;
+    }
     statistics->total_ns = source->started_ns ? source_now(source) - source->started_ns : 0;
     statistics->blackout_ns = blackout->last_pass_ns + blackout->save_state_ns +
                               blackout->load_state_ns + blackout->commit_ns + blackout->run_ns;
@@ -207,6 +218,7 @@ static void finish_statistics(struct source *source)
 static void source_free(struct source *source)
 {
     lane_sender_done(&source->lane);
+    delta_cache_free(source->terms.cache);
     page_set_done(&source->pending);
     page_set_done(&source->dropped);
     page_set_done(&source->delivered);
@@ -240,6 +252,24 @@ static struct source *source_new(uint64_t pages)
     return source;
 }
 
+static int init_lane(struct source *source, struct error *err)
+{
+    uint64_t memory_size = source->guest->memory_size;
+    source->terms = (struct lane_terms){.guest = source->guest,
+                                        .clock = source->clock,
+                                        .delivered = &source->delivered,
+                                        .compress = source->options->compress};
+    if (source->options->compress) {
+        uint64_t most = memory_size / DELTA_SHARE;
+        source->terms.cache = delta_cache_new(
+            memory_size / ENGINE_PAGE_SIZE, most < DELTA_BYTES_MOST ? most : DELTA_BYTES_MOST, err);
+        if (!source->terms.cache) {
+            return -err->code;
+        }
+    }
+    return lane_sender_init(&source->lane, &source->stream, &source->terms, true, err);
+}
+
 enum engine_outcome
 engine_source_run(const struct engine_source_options *options,
                   const struct engine_source_guest *guest, const struct engine_channel *channel,
@@ -264,8 +294,7 @@ engine_source_run(const struct engine_source_options *options,
     source->statistics = ret_statistics;
     source->progress.predicted_blackout_ns = UINT64_MAX;
     enum engine_outcome outcome = ENGINE_OUTCOME_STAYED;
-    if (lane_sender_init(&source->lane, &source->stream, guest, &source->delivered, true, err) ==
-        0) {
+    if (init_lane(source, err) == 0) {
         outcome = run(source, err);
     }
     finish_statistics(source);

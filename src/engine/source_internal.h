@@ -87,11 +87,13 @@ struct source {
     struct page_set new_dirty;   /* scratch of source_collect() */
     struct page_set new_dropped; /* likewise */
 
+    struct lane_terms terms;
     struct lane_sender lane;          /* of channel 0 */
     const struct engine_lanes *lanes; /* the further connections; NULL: none */
     struct page_batch batch;          /* to be sent next */
     bool on_lanes;                    /* they carry a part of this round */
     struct lane_figures figures;      /* of the whole move */
+    uint32_t rounds_ended;
     uint32_t rounds_acknowledged;
 
     struct rate rate;
@@ -139,6 +141,8 @@ int source_poll_peer(struct source *source, struct error *err);
  * long as the destination lives. */
 int source_expect(struct source *source, enum wire_type type, void *body, size_t size,
                   uint64_t limit_ns, struct error *err);
+/* Waits until the destination has acknowledged all rounds that were ended. */
+int source_await_rounds(struct source *source, struct error *err);
 /* Waits for a greeting, whose length varies with its version. */
 int source_expect_greeting(struct source *source, uint8_t body[WIRE_GREETING_MOST],
                            uint32_t *ret_length, struct error *err);
@@ -181,10 +185,8 @@ void source_pace_note(struct source *source);
 void source_begin_round(struct source *source);
 /* Sends all that is pending and dropped. */
 int source_send_pages(struct source *source, struct error *err);
-/* Says that the round is complete; source_await_rounds() waits until all that were ended have
- * arrived. */
+/* Says that the round is complete. */
 int source_end_round(struct source *source, struct error *err);
-int source_await_rounds(struct source *source, struct error *err);
 
 /* Over all connections: bytes given to the network, and of these those still on this side. */
 uint64_t source_bytes_sent(const struct source *source);

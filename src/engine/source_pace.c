@@ -12,7 +12,8 @@
 #include "engine/source_internal.h"
 #include "engine/source_progress.h"
 
-#define LINK_SHARE 2u   /* of the link's rate writers may dirty one in so many bytes, all together \
+#define LINK_SHARE                                                                                 \
+    2u                  /* of the link's rate writers may dirty one in so many bytes, all together \
                          */
 #define REST_SHARE 4u   /* and where they do not wait */
 #define LEAST_SHARE 50u /* never made slower than that */

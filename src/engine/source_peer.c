@@ -55,6 +55,27 @@ static int receive_header(struct source *source, struct wire_header *ret_header,
     return 1;
 }
 
+static int take_acknowledgement(struct source *source, struct error *err)
+{
+    uint8_t body[WIRE_ROUND_ACK_SIZE];
+    struct wire_round_ack ack;
+    int result = stream_receive(&source->stream, body, sizeof(body), err);
+    if (result == 0) {
+        result = wire_round_ack_decode(body, &ack, err);
+    }
+    if (result < 0) {
+        return result;
+    }
+    if (source->rounds_acknowledged == source->rounds_ended ||
+        ack.number != source->rounds_acknowledged + 1) {
+        return error_set(err, EPROTO,
+                         "the destination broke the protocol: it acknowledged round %u after %u",
+                         ack.number, source->rounds_acknowledged);
+    }
+    source->rounds_acknowledged = ack.number;
+    return 0;
+}
+
 int source_poll_peer(struct source *source, struct error *err)
 {
     for (;;) {
@@ -62,7 +83,9 @@ int source_poll_peer(struct source *source, struct error *err)
         int result = stream_wait(&source->stream, 0, err);
         if (result > 0) {
             result = receive_header(source, &header, err);
-            if (result > 0) {
+            if (result > 0 && header.type == WIRE_ROUND_ACK) {
+                result = take_acknowledgement(source, err);
+            } else if (result > 0) {
                 return stream_unexpected(&source->stream, header.type,
                                          source_state_name(source->state), err);
             }
@@ -158,6 +181,22 @@ int source_expect(struct source *source, enum wire_type type, void *body, size_t
                          wire_type_name(type), header.length);
     }
     return stream_receive(&source->stream, body, size, err);
+}
+
+int source_await_rounds(struct source *source, struct error *err)
+{
+    uint64_t limit_ns = source->state == SOURCE_PRECOPY ? 0 : SOURCE_READY_LIMIT_NS;
+    while (source->rounds_acknowledged < source->rounds_ended) {
+        struct wire_header header;
+        int result = expect_header(source, WIRE_ROUND_ACK, limit_ns, &header, err);
+        if (result == 0) {
+            result = take_acknowledgement(source, err);
+        }
+        if (result < 0) {
+            return result;
+        }
+    }
+    return 0;
 }
 
 int source_expect_greeting(struct source *source, uint8_t body[WIRE_GREETING_MOST],

@@ -5,8 +5,9 @@
 #include "base/units.h"
 
 #define TELL_NS (100 * NANOSECONDS_PER_MILLISECOND)
-#define STOP_NS (2 * NANOSECONDS_PER_MILLISECOND) /* from the last collection to the guest's stop \
-                                                   */
+#define STOP_NS                                                                       \
+    (2 * NANOSECONDS_PER_MILLISECOND) /* from the last collection to the guest's stop \
+                                       */
 #define SAMPLE_NS (20 * NANOSECONDS_PER_MILLISECOND)
 
 /* The bar's way: the first round has most of it, each later one half of what is left below the

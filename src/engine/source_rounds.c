@@ -17,8 +17,6 @@
 #define STRETCH_PAGES_LEAST 64u
 #define STRETCH_PAGES_MOST 65536u
 #define STRETCH_PAGES_UNKNOWN 1024u /* before the rate is known */
-#define LANE_BATCH_PAGES 512u  /* one batch to a lane: 2 MiB, of one huge page where it can be */
-#define LANES_FROM_PAGES 2048u /* to wake the lanes for less (8 MiB) costs more than it saves */
 
 uint64_t source_bytes_sent(const struct source *source)
 {
@@ -41,6 +39,9 @@ static void note_figures(struct source *source, const struct lane_figures *figur
     source->round.pages_sent += figures->pages_sent;
     source->round.pages_zero += figures->pages_zero;
     source->figures.content_bytes += figures->content_bytes;
+    for (unsigned method = 0; method < PACK_METHODS; method++) {
+        source->figures.pages_packed[method] += figures->pages_packed[method];
+    }
 }
 
 static void settle_lane(struct source *source)
@@ -139,7 +140,7 @@ static int send_dropped(struct source *source, struct error *err)
 /* A batch at a time no longer than a twentieth of a second under a bandwidth limit. */
 static uint64_t batch_pages(const struct source *source)
 {
-    uint64_t most = source->on_lanes ? LANE_BATCH_PAGES : SOURCE_BATCH_PAGES;
+    uint64_t most = source->on_lanes ? source->lanes->batch_pages : SOURCE_BATCH_PAGES;
     uint64_t limit = source->options->bandwidth_limit;
     uint64_t pages = limit / 20 / ENGINE_PAGE_SIZE;
     if (limit == 0 || pages > most) {
@@ -168,7 +169,7 @@ static void extend_round(struct source *source)
     uint64_t pages = page_set_count(&source->pending);
     source->round.pages_to_send += pages + page_set_count(&source->dropped);
     source->round.pages_dirtied = 0;
-    source->on_lanes = source->lanes && pages >= LANES_FROM_PAGES;
+    source->on_lanes = source->lanes && pages >= source->lanes->worth_pages;
 }
 
 /* How many pages to send between two collections: a tenth of a second's. */
@@ -233,6 +234,7 @@ void source_begin_round(struct source *source)
 {
     source_round_open(source);
     source_rate_resume(source);
+    lane_sender_resume(&source->lane);
     source->on_lanes = false;
     page_batch_empty(&source->batch);
     page_set_clear(&source->told_zero);
@@ -272,29 +274,8 @@ int source_end_round(struct source *source, struct error *err)
     if (result == 0) {
         result = lane_sender_end_round(&source->lane, source->round.number, lanes, err);
     }
+    source->rounds_ended = source->round.number;
     source->last_sent_ns = source_now(source);
     source->round.bytes_sent = source_bytes_sent(source) - source->round_bytes_before;
     return result;
-}
-
-int source_await_rounds(struct source *source, struct error *err)
-{
-    uint64_t limit_ns = source->state == SOURCE_PRECOPY ? 0 : SOURCE_READY_LIMIT_NS;
-    while (source->rounds_acknowledged < source->progress.round) {
-        uint8_t body[WIRE_ROUND_ACK_SIZE];
-        struct wire_round_ack ack;
-        int result = source_expect(source, WIRE_ROUND_ACK, body, sizeof(body), limit_ns, err);
-        if (result == 0) {
-            result = wire_round_ack_decode(body, &ack, err);
-        }
-        if (result < 0) {
-            return result;
-        }
-        if (ack.number != ++source->rounds_acknowledged) {
-            return error_set(err, EPROTO,
-                             "the destination broke the protocol: it acknowledged round %u, not %u",
-                             ack.number, source->rounds_acknowledged);
-        }
-    }
-    return 0;
 }

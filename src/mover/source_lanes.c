@@ -11,7 +11,9 @@
 #include "base/socket.h"
 #include "engine/handshake.h"
 
-#define CHOSEN_MOST 8u /* lanes, unless the user asks for more */
+#define BATCH_PAGES 512u  /* 2 MiB, of one huge page where it can be */
+#define WORTH_PAGES 2048u /* 8 MiB */
+#define CHOSEN_MOST 8u    /* lanes, unless the user asks for more */
 #define CONNECT_TIMEOUT_NS (2 * NANOSECONDS_PER_SECOND)
 #define GREETING_TIMEOUT_NS (2 * NANOSECONDS_PER_SECOND)
 #define OPEN_TIMEOUT_NS (5 * NANOSECONDS_PER_SECOND)
@@ -68,8 +70,7 @@ static int connect_lane(struct source_lane *lane, struct error *err)
     lane->stream = (struct stream){.channel = &lane->channel.channel, .peer = "destination"};
     int result = greet(lane, err);
     if (result == 0) {
-        result = lane_sender_init(&lane->sender, &lane->stream, lanes->guest, lanes->delivered,
-                                  false, err);
+        result = lane_sender_init(&lane->sender, &lane->stream, lanes->terms, false, err);
     }
     return result;
 }
@@ -92,9 +93,13 @@ static int send_next(struct source_lane *lane, struct error *err)
     struct page_batch batch = lanes->queue[lanes->queue_first];
     lanes->queue_first = (lanes->queue_first + 1) % SOURCE_LANES_QUEUE;
     lanes->queue_length--;
+    bool first = !lane->in_round;
     lane->in_round = true;
     pthread_cond_broadcast(&lanes->changed);
     pthread_mutex_unlock(&lanes->lock);
+    if (first) {
+        lane_sender_resume(&lane->sender);
+    }
     int result = lane_sender_send(&lane->sender, &batch, err);
     pthread_mutex_lock(&lanes->lock);
     return result;
@@ -185,7 +190,8 @@ static void start_lane(struct source_lanes *lanes, unsigned number)
 
 /* Every path has a lane from the start; more come where they pay. A number that the user gave is
  * taken as it is. */
-static int open_lanes(void *argument, unsigned most, struct page_set *delivered, struct error *err)
+static int open_lanes(void *argument, unsigned most, const struct lane_terms *terms,
+                      struct error *err)
 {
     struct source_lanes *lanes = argument;
     const struct mover_setup *setup = lanes->setup;
@@ -193,7 +199,7 @@ static int open_lanes(void *argument, unsigned most, struct page_set *delivered,
     uint64_t deadline = clock_monotonic_ns() + OPEN_TIMEOUT_NS;
     (void)err;
     pthread_mutex_lock(&lanes->lock);
-    lanes->delivered = delivered;
+    lanes->terms = terms;
     lanes->lane_count = most < SOURCE_LANES_MOST ? most : SOURCE_LANES_MOST;
     lane_count_init(&lanes->count, least, lanes->lane_count);
     for (unsigned number = 1; number <= lanes->lane_count; number++) {
@@ -315,9 +321,7 @@ static uint64_t bytes_queued(void *argument)
 
 /* ---- the whole ---- */
 
-struct source_lanes *source_lanes_new(const struct mover_setup *setup,
-                                      const struct engine_source_guest *guest,
-                                      const atomic_bool *cancelled)
+struct source_lanes *source_lanes_new(const struct mover_setup *setup, const atomic_bool *cancelled)
 {
     static const struct engine_lanes_operations operations = {
         .open = open_lanes,
@@ -332,9 +336,11 @@ struct source_lanes *source_lanes_new(const struct mover_setup *setup,
         return NULL;
     }
     lanes->setup = setup;
-    lanes->guest = guest;
     lanes->cancelled = cancelled;
-    lanes->engine = (struct engine_lanes){.operations = &operations, .lanes = lanes};
+    lanes->engine = (struct engine_lanes){.operations = &operations,
+                                          .batch_pages = BATCH_PAGES,
+                                          .worth_pages = WORTH_PAGES,
+                                          .lanes = lanes};
     pthread_mutex_init(&lanes->lock, NULL);
     pthread_cond_init(&lanes->work, NULL);
     condition_init(&lanes->changed);

@@ -37,9 +37,8 @@ struct source_lane {
 
 struct source_lanes {
     const struct mover_setup *setup;
-    const struct engine_source_guest *guest;
     const atomic_bool *cancelled;
-    struct page_set *delivered;
+    const struct lane_terms *terms;
 
     pthread_mutex_t lock;   /* of all below */
     pthread_cond_t work;    /* for the lanes: something to send, a round to end, the end */
@@ -63,7 +62,6 @@ unsigned source_lanes_channels(const struct mover_setup *setup);
 
 /* All is borrowed. NULL when there is no memory. */
 struct source_lanes *source_lanes_new(const struct mover_setup *setup,
-                                      const struct engine_source_guest *guest,
                                       const atomic_bool *cancelled);
 /* Hangs up, whatever is on its way. NULL is fine. */
 void source_lanes_free(struct source_lanes *lanes);

@@ -68,8 +68,7 @@ static enum engine_outcome run_engine(struct source_session *session,
     struct engine_observer observer = {
         .progress = tell_progress, .cancelled = session_cancelled, .observer = session->server};
     struct engine_source_options options = setup->options;
-    CLEANUP_LANES struct source_lanes *lanes =
-        source_lanes_new(setup, &session->guest.guest, &session->server->cancelled);
+    CLEANUP_LANES struct source_lanes *lanes = source_lanes_new(setup, &session->server->cancelled);
     options.channels = lanes ? source_lanes_channels(setup) : 1;
     return engine_source_run(&options, &session->guest.guest, &session->channel.channel,
                              lanes ? &lanes->engine : NULL, &clock, &ownership, &observer,

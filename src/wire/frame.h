@@ -23,7 +23,7 @@
 #define WIRE_PAGE_SIZE 4096u
 #define WIRE_RUNS_MOST 1000u        /* runs in one table: with its header they fit one sendmsg(2) */
 #define WIRE_PAGES_MOST 2048u       /* pages of data in one PAGES frame: 8 MiB */
-#define WIRE_PACKED_PAGES_MOST 256u /* pages of content in one PACKED frame: 1 MiB */
+#define WIRE_PACKED_PAGES_MOST 128u /* pages of content in one PACKED frame: half a megabyte */
 #define WIRE_STATE_MOST (1u << 20)  /* device state in one frame */
 #define WIRE_CHANNELS_MOST 64u      /* connections of one move */
 #define WIRE_REASON_MOST 512u       /* text of an ABORT */

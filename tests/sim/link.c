@@ -9,6 +9,7 @@
 void sim_link_init(struct sim_link *link, struct sim_world *world, size_t window)
 {
     *link = (struct sim_link){.world = world,
+                              .tasks = {SIM_SOURCE, SIM_DESTINATION},
                               .rate = NANOSECONDS_PER_SECOND,
                               .patience_ns = 20 * NANOSECONDS_PER_SECOND,
                               .cut_ns = SIM_NEVER,
@@ -36,7 +37,7 @@ static enum sim_side other(enum sim_side side)
 void sim_link_close(struct sim_link *link, enum sim_side side)
 {
     link->pipes[side].closed = true;
-    sim_world_wake(link->world, other(side), link->world->now_ns + link->delay_ns);
+    sim_world_wake(link->world, link->tasks[other(side)], link->world->now_ns + link->delay_ns);
 }
 
 static bool is_cut(const struct sim_link *link)
@@ -88,7 +89,7 @@ static size_t push(struct sim_link *link, enum sim_side side, const uint8_t *byt
         &pipe->segments[(pipe->segment_start + pipe->segment_count++) % SIM_SEGMENTS];
     *segment = (struct sim_segment){
         now_ns >= link->silent_ns ? SIM_NEVER : pipe->free_ns + link->delay_ns, part};
-    sim_world_wake(link->world, other(side), segment->arrives_ns);
+    sim_world_wake(link->world, link->tasks[other(side)], segment->arrives_ns);
     return part;
 }
 
@@ -162,7 +163,7 @@ static size_t pull(struct sim_link *link, enum sim_side from, uint8_t *bytes, si
         pipe->segment_start = (pipe->segment_start + 1) % SIM_SEGMENTS;
         pipe->segment_count--;
     }
-    sim_world_wake(link->world, from, link->world->now_ns);
+    sim_world_wake(link->world, link->tasks[from], link->world->now_ns);
     return part;
 }
 

@@ -24,6 +24,7 @@ struct sim_pipe {
 
 struct sim_link {
     struct sim_world *world;
+    int tasks[SIM_SIDES];             /* which task is at which end */
     struct sim_pipe pipes[SIM_SIDES]; /* from this side */
     uint64_t rate;
     uint64_t delay_ns;

@@ -1,8 +1,26 @@
 /* The simulated machine: see machine.h. */
 #include "machine.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* The destination writes through the file, too. */
+static uint8_t *map_shadow(const struct sim_machine *machine)
+{
+    size_t size = machine->pages * ENGINE_PAGE_SIZE;
+    void *shadow = MAP_FAILED;
+    if (machine->shadow_fd >= 0 && ftruncate(machine->shadow_fd, (off_t)size) == 0) {
+        shadow = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, machine->shadow_fd, 0);
+    }
+    if (shadow == MAP_FAILED) {
+        perror("no memory for the shadow");
+        exit(2);
+    }
+    return shadow;
+}
 
 #include "base/clock.h"
 
@@ -16,7 +34,8 @@ void sim_machine_init(struct sim_machine *machine, struct sim_world *world, uint
                                     .source_runs = true,
                                     .collects_stretches = true};
     machine->memory = calloc(pages, ENGINE_PAGE_SIZE);
-    machine->shadow = calloc(pages, ENGINE_PAGE_SIZE);
+    machine->shadow_fd = memfd_create("shadow", MFD_CLOEXEC);
+    machine->shadow = map_shadow(machine);
     machine->stopped_memory = calloc(pages, ENGINE_PAGE_SIZE);
     page_set_init(&machine->populated, pages);
     page_set_init(&machine->dirty, pages);
@@ -27,7 +46,8 @@ void sim_machine_init(struct sim_machine *machine, struct sim_world *world, uint
 void sim_machine_done(struct sim_machine *machine)
 {
     free(machine->memory);
-    free(machine->shadow);
+    munmap(machine->shadow, machine->pages * ENGINE_PAGE_SIZE);
+    close(machine->shadow_fd);
     free(machine->stopped_memory);
     page_set_done(&machine->populated);
     page_set_done(&machine->dirty);
@@ -432,7 +452,7 @@ struct engine_destination_guest sim_machine_destination(struct sim_machine *mach
                                              .guest = machine,
                                              .memory_size = machine->pages * ENGINE_PAGE_SIZE,
                                              .memory = machine->shadow,
-                                             .memory_fd = -1};
+                                             .memory_fd = machine->shadow_fd};
 }
 
 struct engine_ownership sim_machine_ownership(struct sim_machine *machine)

@@ -41,8 +41,9 @@ enum sim_moment {
 struct sim_machine {
     struct sim_world *world;
     uint64_t pages;
-    uint8_t *memory;         /* the source's; a hole is zeroes */
-    uint8_t *shadow;         /* the destination's */
+    uint8_t *memory; /* the source's; a hole is zeroes */
+    uint8_t *shadow; /* the destination's */
+    int shadow_fd;
     uint8_t *stopped_memory; /* the source's when it had stopped */
     bool spoilt;             /* bytes change on the way: the copies need not be equal */
     struct page_set populated;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "invariants.h"
+#include "lanes.h"
 #include "link.h"
 #include "machine.h"
 
@@ -43,6 +44,7 @@ static const char *const misfortune_names[MISFORTUNES] = {
 struct scenario {
     struct sim_world world;
     struct sim_link link;
+    struct sim_lanes lanes;
     struct sim_machine machine;
     enum misfortune misfortune;
     enum sim_moment moment;
@@ -96,6 +98,8 @@ static void destination_progress(void *observer, const struct engine_progress *p
     sim_world_trace(&scenario->world, "%s", engine_phase_name(progress->phase));
 }
 
+static void spread_misfortune(struct scenario *scenario);
+
 /* The misfortunes that strike at a moment of the switchover. */
 static void at_moment(void *context, enum sim_moment moment)
 {
@@ -110,8 +114,10 @@ static void at_moment(void *context, enum sim_moment moment)
         scenario->world.now_ns + random_between(&scenario->world.random, 0, 2) * MS / 2;
     if (scenario->misfortune == CUT_AT_MOMENT) {
         scenario->link.cut_ns = soon_ns;
+        spread_misfortune(scenario);
     } else if (scenario->misfortune == SILENCE_AT_MOMENT) {
         scenario->link.silent_ns = soon_ns;
+        spread_misfortune(scenario);
     } else if (scenario->misfortune == CANCEL_AT_MOMENT) {
         scenario->cancel_ns[SIM_SOURCE] = soon_ns;
     }
@@ -127,13 +133,14 @@ static void run_source(void *context)
     struct engine_clock clock = {now_ns, sleep_ns, &scenario->world};
     struct engine_observer observer = {source_progress, source_cancelled, scenario};
     struct sim_outcome *outcome = &scenario->outcome;
-    outcome->source =
-        engine_source_run(&scenario->source_options, &guest, &channel, NULL, &clock, &ownership,
-                          &observer, &outcome->statistics, &outcome->source_error);
+    outcome->source = engine_source_run(&scenario->source_options, &guest, &channel,
+                                        &scenario->lanes.source, &clock, &ownership, &observer,
+                                        &outcome->statistics, &outcome->source_error);
     outcome->source_end_ns = scenario->world.now_ns;
     sim_world_trace(&scenario->world, "ends: %d %s", (int)outcome->source,
                     outcome->source_error.message);
     sim_link_close(&scenario->link, SIM_SOURCE);
+    sim_lanes_close_source(&scenario->lanes);
 }
 
 static void run_destination(void *context)
@@ -142,16 +149,18 @@ static void run_destination(void *context)
     struct sim_end end = {&scenario->link, SIM_DESTINATION};
     struct engine_channel channel = sim_link_channel(&end);
     struct engine_destination_guest guest = sim_machine_destination(&scenario->machine);
+    scenario->lanes.guest = &guest;
     struct engine_ownership ownership = sim_machine_ownership(&scenario->machine);
     struct engine_clock clock = {now_ns, sleep_ns, &scenario->world};
     struct engine_observer observer = {destination_progress, destination_cancelled, scenario};
     struct sim_outcome *outcome = &scenario->outcome;
     outcome->destination = engine_destination_run(
-        &scenario->destination_options, &guest, &channel, NULL, &clock, &ownership, &observer,
-        &outcome->destination_statistics, &outcome->destination_error);
+        &scenario->destination_options, &guest, &channel, &scenario->lanes.destination, &clock,
+        &ownership, &observer, &outcome->destination_statistics, &outcome->destination_error);
     sim_world_trace(&scenario->world, "ends: %d %s", (int)outcome->destination,
                     outcome->destination_error.message);
     sim_link_close(&scenario->link, SIM_DESTINATION);
+    sim_lanes_close_destination(&scenario->lanes);
 }
 
 static void make_machine(struct scenario *scenario)
@@ -194,6 +203,40 @@ static void make_link(struct scenario *scenario)
     link->file = scenario->machine.memory;
 }
 
+static void make_lanes(struct scenario *scenario)
+{
+    struct random *random = &scenario->world.random;
+    sim_lanes_init(&scenario->lanes, &scenario->world, random_scale(random, 4096, 1 << 20));
+    scenario->lanes.source.batch_pages = random_between(random, 1, 40);
+    scenario->lanes.source.worth_pages = random_between(random, 0, 100);
+    for (unsigned i = 0; i < SIM_LANES; i++) {
+        struct sim_link *link = &scenario->lanes.lane[i].link;
+        link->rate = random_scale(random, 2e5, 2e9);
+        link->delay_ns = random_scale(random, 1e3, 50e6);
+        link->cancelled = is_cancelled;
+        link->observer = scenario;
+        link->file = scenario->machine.memory;
+    }
+}
+
+/* What struck the first connection strikes another instead, or all of them. */
+static void spread_misfortune(struct scenario *scenario)
+{
+    struct random *random = &scenario->world.random;
+    const struct sim_link *first = &scenario->link;
+    bool all = random_once_in(random, 2);
+    for (unsigned i = 0; i < SIM_LANES; i++) {
+        struct sim_link *link = &scenario->lanes.lane[i].link;
+        if (all || random_once_in(random, 3)) {
+            link->cut_ns = first->cut_ns;
+            link->cut_bytes = first->cut_bytes;
+            link->silent_ns = first->silent_ns;
+            link->spoil_byte = first->spoil_byte;
+            link->full_bytes = first->full_bytes;
+        }
+    }
+}
+
 static void make_options(struct scenario *scenario)
 {
     struct random *random = &scenario->world.random;
@@ -203,6 +246,8 @@ static void make_options(struct scenario *scenario)
                                        .move_id = MOVE_ID,
                                        .blackout_target_ns = random_scale(random, 1e6, 200e6),
                                        .timeout_ns = random_scale(random, 100e6, 4e9)};
+    options->channels = (unsigned)random_between(random, 1, 1 + SIM_LANES);
+    options->compress = random_once_in(random, 2);
     options->device_state_ns = random_between(random, 0, options->blackout_target_ns * 9 / 8);
     options->pace = random_once_in(random, 2);
     options->on_timeout =
@@ -211,7 +256,9 @@ static void make_options(struct scenario *scenario)
         options->bandwidth_limit = random_scale(random, 1e5, 1e9);
     }
     scenario->destination_options = (struct engine_destination_options){
-        .move_id = MOVE_ID, .silence_limit_ns = random_scale(random, 3e9, 30e9)};
+        .move_id = MOVE_ID,
+        .channels_most = (unsigned)random_between(random, 1, 1 + SIM_LANES),
+        .silence_limit_ns = random_scale(random, 3e9, 30e9)};
     memcpy(scenario->destination_options.token, options->token, ENGINE_TOKEN_SIZE);
 }
 
@@ -290,8 +337,10 @@ enum sim_result sim_scenario_run(uint64_t seed, bool trace, char *failure, size_
     sim_world_init(&scenario.world, seed);
     make_machine(&scenario);
     make_link(&scenario);
+    make_lanes(&scenario);
     make_options(&scenario);
     make_misfortune(&scenario);
+    spread_misfortune(&scenario);
     scenario.world.live = sim_machine_live;
     scenario.world.guest = &scenario.machine;
     scenario.world.trace = trace;
@@ -309,6 +358,7 @@ enum sim_result sim_scenario_run(uint64_t seed, bool trace, char *failure, size_
     enum sim_result result = scenario.world.failure[0]    ? SIM_BROKEN
                              : scenario.machine.committed ? SIM_MOVED
                                                           : SIM_STAYED;
+    sim_lanes_done(&scenario.lanes);
     sim_link_done(&scenario.link);
     sim_machine_done(&scenario.machine);
     sim_world_done(&scenario.world);

@@ -10,23 +10,23 @@
 #define STACK_SIZE (256u * 1024)
 #define STEPS_MOST 3000000u
 
-static const char *const side_names[] = {"source", "destination"};
+static const char *const task_names[SIM_TASKS] = {"source", "destination", "lane 1", "lane 2"};
 
 void sim_world_init(struct sim_world *world, uint64_t seed)
 {
     *world = (struct sim_world){.now_ns = NANOSECONDS_PER_SECOND,
                                 .limit_ns = 600 * NANOSECONDS_PER_SECOND,
                                 .random = {.state = seed}};
-    for (int side = 0; side < SIM_SIDES; side++) {
-        world->tasks[side].stack = malloc(STACK_SIZE);
-        world->tasks[side].done = true;
+    for (int i = 0; i < SIM_TASKS; i++) {
+        world->tasks[i].stack = malloc(STACK_SIZE);
+        world->tasks[i].done = true;
     }
 }
 
 void sim_world_done(struct sim_world *world)
 {
-    for (int side = 0; side < SIM_SIDES; side++) {
-        free(world->tasks[side].stack);
+    for (int i = 0; i < SIM_TASKS; i++) {
+        free(world->tasks[i].stack);
     }
 }
 
@@ -38,10 +38,10 @@ static void enter(unsigned high, unsigned low)
     task->done = true;
 }
 
-void sim_world_start(struct sim_world *world, enum sim_side side, void (*function)(void *argument),
+void sim_world_start(struct sim_world *world, int number, void (*function)(void *argument),
                      void *argument)
 {
-    struct sim_task *task = &world->tasks[side];
+    struct sim_task *task = &world->tasks[number];
     uint64_t pointer = (uintptr_t)task;
     task->function = function;
     task->argument = argument;
@@ -58,8 +58,8 @@ void sim_world_start(struct sim_world *world, enum sim_side side, void (*functio
 static struct sim_task *next_task(struct sim_world *world)
 {
     struct sim_task *next = NULL;
-    for (int side = 0; side < SIM_SIDES; side++) {
-        struct sim_task *task = &world->tasks[side];
+    for (int i = 0; i < SIM_TASKS; i++) {
+        struct sim_task *task = &world->tasks[i];
         if (!task->done && (!next || task->wake_ns < next->wake_ns)) {
             next = task;
         }
@@ -80,7 +80,7 @@ void sim_world_run(struct sim_world *world)
     struct sim_task *task;
     while ((task = next_task(world))) {
         if (task->wake_ns == SIM_NEVER) {
-            sim_world_fail(world, "both sides wait for ever");
+            sim_world_fail(world, "all wait for ever");
             return;
         }
         if (task->wake_ns > world->limit_ns || ++world->steps > STEPS_MOST) {
@@ -88,7 +88,7 @@ void sim_world_run(struct sim_world *world)
             return;
         }
         pass_time(world, task->wake_ns);
-        world->current = (enum sim_side)(task - world->tasks);
+        world->current = (int)(task - world->tasks);
         swapcontext(&world->scheduler, &task->context);
     }
 }
@@ -108,10 +108,10 @@ void sim_world_spend(struct sim_world *world, uint64_t duration_ns)
     }
 }
 
-void sim_world_wake(struct sim_world *world, enum sim_side side, uint64_t at_ns)
+void sim_world_wake(struct sim_world *world, int task, uint64_t at_ns)
 {
-    if (at_ns < world->tasks[side].wake_ns) {
-        world->tasks[side].wake_ns = at_ns;
+    if (at_ns < world->tasks[task].wake_ns) {
+        world->tasks[task].wake_ns = at_ns;
     }
 }
 
@@ -138,7 +138,7 @@ void sim_world_trace(struct sim_world *world, const char *format, ...)
     if (!world->trace) {
         return;
     }
-    printf("%14.6f ms  %-11s  ", (double)world->now_ns / 1e6 - 1000, side_names[world->current]);
+    printf("%14.6f ms  %-11s  ", (double)world->now_ns / 1e6 - 1000, task_names[world->current]);
     va_start(arguments, format);
     vprintf(format, arguments);
     va_end(arguments);

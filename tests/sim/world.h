@@ -20,6 +20,11 @@
 
 enum sim_side { SIM_SOURCE, SIM_DESTINATION, SIM_SIDES };
 
+/* The tasks: the two sides, and the destination's further connections. */
+#define SIM_LANES 2
+#define SIM_LANE_TASK(lane) (SIM_SIDES + (int)(lane))
+#define SIM_TASKS (SIM_SIDES + SIM_LANES)
+
 struct sim_task {
     ucontext_t context;
     void *stack;
@@ -35,8 +40,8 @@ struct sim_world {
     uint64_t steps;
     struct random random;
     ucontext_t scheduler;
-    struct sim_task tasks[SIM_SIDES];
-    enum sim_side current;
+    struct sim_task tasks[SIM_TASKS];
+    int current;
     void (*live)(void *guest, uint64_t until_ns); /* lets the guest live until then */
     void *guest;
     bool trace;
@@ -45,15 +50,15 @@ struct sim_world {
 
 void sim_world_init(struct sim_world *world, uint64_t seed);
 void sim_world_done(struct sim_world *world);
-void sim_world_start(struct sim_world *world, enum sim_side side, void (*function)(void *argument),
+void sim_world_start(struct sim_world *world, int task, void (*function)(void *argument),
                      void *argument);
-/* Runs both sides to their end, or to the first failure that leaves no way on. */
+/* Runs all tasks to their end, or to the first failure that leaves no way on. */
 void sim_world_run(struct sim_world *world);
 
-/* Called by a side: time passes until then, or until woken. */
+/* Called by a task: time passes until then, or until woken. */
 void sim_world_wait(struct sim_world *world, uint64_t until_ns);
 void sim_world_spend(struct sim_world *world, uint64_t duration_ns);
-void sim_world_wake(struct sim_world *world, enum sim_side side, uint64_t at_ns);
+void sim_world_wake(struct sim_world *world, int task, uint64_t at_ns);
 /* A moment of computing passes. */
 void sim_world_tick(struct sim_world *world);
 
