@@ -143,11 +143,7 @@ static void warn_of_timeout(const struct migrate_options *options, json_t *check
 
 void forecast_check(const json_t *forecast, const struct migrate_options *options, json_t *checks)
 {
-    if (json_is_string(json_object_get(forecast, "problem"))) {
-        return;
-    }
-    bool keeps_blackout = json_is_true(json_object_get(forecast, "keeps_blackout"));
-    if (!keeps_blackout) {
+    if (json_is_false(json_object_get(forecast, "keeps_blackout"))) {
         warn_of_blackout(forecast, options, checks);
     }
     if (json_is_false(json_object_get(forecast, "keeps_timeout"))) {

@@ -19,6 +19,7 @@ static struct mover_setup example(enum mover_role role)
                                 .pagemap_fd = 10,
                                 .watch_fd = 11,
                                 .memory_address = 0x7f0000000000,
+                                .sample_ns = 75,
                                 .paths = {{"", "10.0.0.2", 4242}, {"10.1.0.1", "10.1.0.2", 4243}},
                                 .path_count = 2,
                                 .options = {.blackout_target_ns = 50,
@@ -92,6 +93,25 @@ static void a_destination_survives_the_way(void **state)
     assert_int_equal(got.listen_fds[0], 12);
     assert_int_equal(got.listen_fds[1], 13);
     assert_int_equal(got.silence_limit_ns, 70);
+}
+
+/* Nothing of a move is in it, the token least of all. */
+static void a_sample_takes_only_what_it_needs(void **state)
+{
+    (void)state;
+    struct mover_setup sent = example(MOVER_ROLE_SAMPLE);
+    struct mover_setup got;
+    CLEANUP_JSON json_t *document = mover_setup_encode(&sent);
+    assert_null(json_object_get(document, "token"));
+    assert_null(json_object_get(document, "qmp_fd"));
+    assert_int_equal(mover_setup_decode(document, &got, NULL), 0);
+    assert_int_equal(got.role, MOVER_ROLE_SAMPLE);
+    assert_string_equal(got.vm_name, sent.vm_name);
+    assert_int_equal(got.memory_size, sent.memory_size);
+    assert_int_equal(got.userfaultfd, 9);
+    assert_int_equal(got.pagemap_fd, 10);
+    assert_int_equal(got.watch_fd, 11);
+    assert_int_equal(got.sample_ns, 75);
 }
 
 /* A document that must be refused without anything being written. */
@@ -203,6 +223,7 @@ int main(void)
         cmocka_unit_test(a_source_survives_the_way),
         cmocka_unit_test(the_options_of_a_move_survive_the_way),
         cmocka_unit_test(a_destination_survives_the_way),
+        cmocka_unit_test(a_sample_takes_only_what_it_needs),
         cmocka_unit_test(what_is_wrong_is_refused),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(wrong_paths_are_refused),
