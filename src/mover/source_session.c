@@ -32,26 +32,30 @@ static enum engine_verdict commit(void *ownership)
     return control_server_ask(session->server, CONTROL_QUESTION_COMMIT);
 }
 
-/* In attempts, so that a cancel is seen in between. */
-static int connect_patiently(struct source_session *session, const struct mover_path *path,
+/* Over one path after the other, for a network may be down; in attempts, so that a cancel is seen
+ * in between. */
+static int connect_patiently(struct source_session *session, const struct mover_setup *setup,
                              struct error *err)
 {
     uint64_t deadline = clock_monotonic_ns() + CONNECT_TIMEOUT_NS;
+    size_t attempt = 0;
     int fd;
     do {
+        const struct mover_path *path = &setup->paths[attempt++ % setup->path_count];
         if (session_cancelled(session->server)) {
             return error_set(err, ECANCELED, "the move was cancelled");
         }
         fd = socket_connect_tcp_from(path->local_address, path->address, path->port,
                                      CONNECT_ATTEMPT_NS, err);
-    } while (fd == -ETIMEDOUT && clock_monotonic_ns() < deadline);
+    } while (fd < 0 && (fd == -ETIMEDOUT || attempt < setup->path_count) &&
+             clock_monotonic_ns() < deadline);
     return fd;
 }
 
 static int connect_channel(struct source_session *session, const struct mover_setup *setup,
                            struct error *err)
 {
-    int fd = connect_patiently(session, &setup->paths[0], err);
+    int fd = connect_patiently(session, setup, err);
     if (fd < 0) {
         return fd == -ECANCELED ? fd : error_wrap(err, "cannot reach the destination");
     }
