@@ -10,9 +10,11 @@
 #include "agent/record.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "net/tap.h"
 #include "vmm/qemu/machine.h"
 #include "vmm/qemu/qmp.h"
+#include "vmm/qemu/userfaultfd.h"
 
 static int take_fd(int pidfd, int number, const char *what, struct error *err)
 {
@@ -131,6 +133,16 @@ static int open_memory(const struct agent *agent, const struct vm *vm, struct mo
                   : 0;
 }
 
+/* The mover shall hold the only copy: ours is closed as soon as it has started. */
+static void open_pacing(const struct vm *vm, int pidfd, struct mover_setup *setup)
+{
+    struct error err = ERROR_NONE;
+    setup->pacing_fd = qemu_userfaultfd_new(pidfd, &err);
+    if (setup->pacing_fd < 0) {
+        log_warning("VM %s moves without pacing of its writers: %s", vm->config.name, err.message);
+    }
+}
+
 static int open_tracking(const struct vm *vm, int pidfd, struct mover_setup *setup,
                          struct error *err)
 {
@@ -165,6 +177,7 @@ static int open_memory_and_tracking(const struct agent *agent, const struct vm *
                                     struct mover_setup *setup, struct error *err)
 {
     setup->memory_fd = setup->qmp_fd = setup->userfaultfd = setup->pagemap_fd = -1;
+    setup->pacing_fd = -1;
     setup->nic_count = 0;
     int result = open_memory(agent, vm, setup, err);
     return result < 0 ? result : open_tracking(vm, pidfd, setup, err);
@@ -188,6 +201,9 @@ int descriptors_open(const struct agent *agent, const struct vm *vm, struct move
         descriptors_close(setup);
         return error_wrap(err, "cannot prepare the move of VM %s", vm->config.name);
     }
+    if (setup->role == MOVER_ROLE_SOURCE) {
+        open_pacing(vm, pidfd, setup);
+    }
     return 0;
 }
 
@@ -208,6 +224,7 @@ void descriptors_close(struct mover_setup *setup)
     close_fd(&setup->qmp_fd);
     close_fd(&setup->userfaultfd);
     close_fd(&setup->pagemap_fd);
+    close_fd(&setup->pacing_fd);
     for (size_t i = 0; i < setup->nic_count; i++) {
         close_fd(&setup->nics[i].tap_fd);
     }

@@ -7,8 +7,8 @@
 #include "agent/agent.h"
 #include "mover/setup.h"
 
-/* Fills memory_fd, qmp_fd, the NICs, and for the source userfaultfd, pagemap_fd and memory_address.
- * On success descriptors_close() follows; on failure nothing is open. */
+/* Fills memory_fd, qmp_fd, the NICs, and for the source userfaultfd, pagemap_fd, pacing_fd and
+ * memory_address. On success descriptors_close() follows; on failure nothing is open. */
 int descriptors_open(const struct agent *agent, const struct vm *vm, struct mover_setup *setup,
                      struct error *err);
 /* Of these only what the role `sample` needs: memory and tracking. */

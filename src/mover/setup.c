@@ -77,6 +77,9 @@ static int encode_source(json_t *document, const struct mover_setup *setup)
 {
     CLEANUP_JSON json_t *part = json_pack("{s:o, s:o}", "paths", encode_paths(setup), "options",
                                           mover_options_encode(&setup->options));
+    if (setup->pacing_fd >= 0) {
+        json_object_set_new(part, "pacing_fd", json_integer(setup->pacing_fd));
+    }
     int result = json_object_update(document, part);
     return result < 0 ? result : encode_tracking(document, setup);
 }
@@ -146,6 +149,15 @@ static int get_fd(const json_t *object, const char *key, int *ret_fd, struct err
         *ret_fd = (int)value;
     }
     return result;
+}
+
+static int get_fd_or_none(const json_t *object, const char *key, int *ret_fd, struct error *err)
+{
+    if (!json_object_get(object, key)) {
+        *ret_fd = -1;
+        return 0;
+    }
+    return get_fd(object, key, ret_fd, err);
 }
 
 /* Copies a string that must fit; what is too long is refused, not cut. */
@@ -307,6 +319,9 @@ static int decode_tracking(const json_t *document, struct mover_setup *setup, st
 static int decode_source(const json_t *document, struct mover_setup *setup, struct error *err)
 {
     int result = decode_tracking(document, setup, err);
+    if (result == 0) {
+        result = get_fd_or_none(document, "pacing_fd", &setup->pacing_fd, err);
+    }
     if (result == 0) {
         result = decode_paths(document, setup, err);
     }

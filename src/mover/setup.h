@@ -63,6 +63,7 @@ struct mover_setup {
     uint64_t sample_ns; /* how long to watch */
 
     /* source only */
+    int pacing_fd; /* a synchronous userfaultfd, see engine/pacer.h; -1: writers cannot be paced */
     struct mover_path paths[MOVER_PATHS_MOST]; /* at least one; the first carries what there is one
                                                   connection for */
     size_t path_count;

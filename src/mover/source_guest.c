@@ -55,6 +55,23 @@ static int collect_dirty(void *guest, struct page_run within, const struct page_
                                         dirty, dropped, err);
 }
 
+static int pace(void *guest, const struct page_set *where, uint64_t bytes_per_second,
+                struct error *err)
+{
+    return engine_tracker_pace(&((struct source_guest *)guest)->tracker, where, bytes_per_second,
+                               err);
+}
+
+static void end_pace(void *guest)
+{
+    engine_tracker_end_pace(&((struct source_guest *)guest)->tracker);
+}
+
+static uint64_t waited_ns(void *guest)
+{
+    return engine_tracker_waited_ns(&((struct source_guest *)guest)->tracker);
+}
+
 static void stop_tracking(void *guest)
 {
     engine_tracker_stop(&((struct source_guest *)guest)->tracker);
@@ -165,6 +182,7 @@ static int stop(void *guest, engine_emit_function *emit, void *context, struct e
     }
     source->marks = (struct source_guest_marks){.begun_ns = clock_monotonic_ns()};
     set_state(source, SOURCE_GUEST_STREAMING);
+    engine_tracker_hasten(&source->tracker); /* QEMU's main loop writes too while it stops */
     result = qemu_outgoing_begin(&source->qmp, source->pipe.writer, err);
     close_fd(&source->pipe.writer); /* QEMU has its own */
     if (result == 0) {
@@ -238,6 +256,16 @@ static int map_memory(struct source_guest *source, const struct mover_setup *set
     return 0;
 }
 
+/* A guest whose writers cannot be paced moves all the same. */
+static void prepare_pacing(struct source_guest *source, const struct mover_setup *setup)
+{
+    struct error err = ERROR_NONE;
+    if (setup->pacing_fd >= 0 &&
+        engine_tracker_set_pacer(&source->tracker, setup->pacing_fd, &err) < 0) {
+        log_warning("%s: its writers are not paced", err.message);
+    }
+}
+
 static int prepare(struct source_guest *source, const struct mover_setup *setup, struct error *err)
 {
     int result = qmp_adopt(&source->qmp, setup->qmp_fd, err);
@@ -254,6 +282,7 @@ static int prepare(struct source_guest *source, const struct mover_setup *setup,
     }
     if (result == 0) {
         engine_tracker_set_watch(&source->tracker, setup->watch_fd);
+        prepare_pacing(source, setup);
     }
     source->buffer = malloc(BUFFER_SIZE);
     if (result == 0 && !source->buffer) {
@@ -280,6 +309,9 @@ int source_guest_init(struct source_guest *source, const struct mover_setup *set
         .start_tracking = start_tracking,
         .collect_populated = collect_populated,
         .collect_dirty = collect_dirty,
+        .pace = pace,
+        .end_pace = end_pace,
+        .waited_ns = waited_ns,
         .stop_tracking = stop_tracking,
         .stop = stop,
         .stopped_ns = stopped_ns,

@@ -45,7 +45,11 @@ static struct mover_setup renumber(const struct mover_setup *setup, int watch,
         renumbered.userfaultfd = place(placement, setup->userfaultfd);
         renumbered.pagemap_fd = place(placement, setup->pagemap_fd);
         renumbered.watch_fd = place(placement, watch);
-    } else {
+    }
+    if (setup->role == MOVER_ROLE_SOURCE && setup->pacing_fd >= 0) {
+        renumbered.pacing_fd = place(placement, setup->pacing_fd);
+    }
+    if (setup->role == MOVER_ROLE_DESTINATION) {
         for (size_t i = 0; i < setup->listen_count; i++) {
             renumbered.listen_fds[i] = place(placement, setup->listen_fds[i]);
         }

@@ -1,19 +1,37 @@
 /*
- * Loaded into QEMU before it starts (LD_PRELOAD): makes the userfaultfd through which Drover tracks
- * the guest's writes. It must be made by the process whose memory it watches; nothing else of
+ * Loaded into QEMU before it starts (LD_PRELOAD): makes the userfaultfds through which Drover sees
+ * the guest's writes. They must be made by the process whose memory they watch; nothing else of
  * Drover's runs inside QEMU.
  *
  * QEMU is unprivileged and may not call userfaultfd(2) for faults that the kernel takes, so it
  * inherits /dev/userfaultfd, open, and makes its own from that. Without one QEMU runs on, and moves
- * by its own means. Depends on libc alone.
+ * by its own means.
+ *
+ * Two kinds. One, made at once, stays in QEMU: it tracks writes and makes nobody wait. Those that
+ * make writers wait must end with the process that uses them, or writers would wait for the dead;
+ * and they end with their last descriptor. So QEMU may hold none: a thread, asleep until it is
+ * asked, makes one, sends it away and closes it. Depends on libc alone.
  */
 #include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/kernel.h"
 #include "vmm/qemu/preload.h"
+
+#define STACK_SIZE ((size_t)64 << 10)
+
+struct maker {
+    int device;
+    int socket; /* where requests come in */
+};
 
 static void complain(const char *what)
 {
@@ -22,17 +40,103 @@ static void complain(const char *what)
           stderr);
 }
 
-static void make_userfaultfd(int device)
+static int make_userfaultfd(int device)
 {
-    int fd = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+    return ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+}
+
+/* Puts a descriptor where it is looked for. */
+static int place(int fd, int number)
+{
+    int placed = dup3(fd, number, O_CLOEXEC);
+    close(fd);
+    return placed;
+}
+
+static void make_tracking_userfaultfd(int device)
+{
+    int fd = make_userfaultfd(device);
     if (fd < 0) {
         complain("drover: cannot make a userfaultfd");
-        return;
-    }
-    if (dup3(fd, QEMU_USERFAULTFD, O_CLOEXEC) < 0) {
+    } else if (place(fd, QEMU_USERFAULTFD) < 0) {
         complain("drover: cannot place the userfaultfd");
     }
-    close(fd);
+}
+
+/* An answer without a descriptor says that none could be made. */
+static void answer(int socket, int fd)
+{
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec byte = {"", 1};
+    struct msghdr message = {.msg_iov = &byte, .msg_iovlen = 1};
+    if (fd >= 0) {
+        message.msg_control = control.space;
+        message.msg_controllen = sizeof(control.space);
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(header), &fd, sizeof(int));
+    }
+    sendmsg(socket, &message, MSG_NOSIGNAL);
+}
+
+static void *serve(void *argument)
+{
+    struct maker maker = *(struct maker *)argument;
+    char byte;
+    free(argument);
+    while (recv(maker.socket, &byte, 1, 0) == 1) {
+        int fd = make_userfaultfd(maker.device);
+        answer(maker.socket, fd);
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    return NULL;
+}
+
+/* Signals are QEMU's: the thread takes none. */
+static int start_thread(struct maker *maker)
+{
+    pthread_t thread;
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attributes, STACK_SIZE);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int result = pthread_create(&thread, &attributes, serve, maker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return result;
+}
+
+/* Takes over `device`. Without a maker the machine moves all the same; its writers are not paced.
+ */
+static void start_maker(int device)
+{
+    int ends[2];
+    struct maker *maker = malloc(sizeof(*maker));
+    if (!maker || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
+        perror("drover: cannot make userfaultfds on demand");
+        free(maker);
+        close(device);
+        return;
+    }
+    fcntl(device, F_SETFD, FD_CLOEXEC);
+    *maker = (struct maker){.device = device, .socket = ends[1]};
+    if (place(ends[0], QEMU_USERFAULTFD_MAKER) < 0 || start_thread(maker) != 0) {
+        fputs("drover: cannot make userfaultfds on demand: no thread\n", stderr);
+        close(QEMU_USERFAULTFD_MAKER);
+        close(ends[1]);
+        free(maker);
+        close(device);
+    }
 }
 
 __attribute__((constructor)) static void prepare_tracking(void)
@@ -40,8 +144,8 @@ __attribute__((constructor)) static void prepare_tracking(void)
     const char *number = getenv(PRELOAD_DEVICE_VARIABLE);
     if (number) {
         int device = atoi(number); /* written by qemu_start(), never by a user */
-        make_userfaultfd(device);
-        close(device);
+        make_tracking_userfaultfd(device);
+        start_maker(device);
     }
     unsetenv(PRELOAD_DEVICE_VARIABLE);
     unsetenv("LD_PRELOAD");

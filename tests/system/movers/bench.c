@@ -21,6 +21,7 @@
 #include "net/bridge.h"
 #include "net/link.h"
 #include "vmm/qemu/qmp.h"
+#include "vmm/qemu/userfaultfd.h"
 
 #define MOVE_ID "7f9c2d3e-1111-4222-8333-444455556666"
 #define GUEST_TIMEOUT_NS (60 * NANOSECONDS_PER_SECOND)
@@ -183,6 +184,7 @@ static void take_tracking(struct mover_setup *setup, const struct bench_vm *vm)
     CLEANUP_CLOSE int pidfd = process_open(&vm->process, &err);
     CLEANUP_FREE char *pagemap = file_path("/proc/%d/pagemap", (int)vm->process.pid);
     setup->userfaultfd = (int)syscall(SYS_pidfd_getfd, pidfd, QEMU_USERFAULTFD, 0);
+    setup->pacing_fd = qemu_userfaultfd_new(pidfd, NULL);
     setup->pagemap_fd = open_file(pagemap);
     check(setup->userfaultfd, "QEMU has no userfaultfd", NULL);
     check(qemu_memory_address(vm->process.pid, vm->ram_path, &setup->memory_address, &err),
@@ -196,6 +198,7 @@ static void close_setup(struct mover_setup *setup)
     if (setup->role == MOVER_ROLE_SOURCE) {
         close(setup->userfaultfd);
         close(setup->pagemap_fd);
+        close_fd(&setup->pacing_fd);
     }
 }
 

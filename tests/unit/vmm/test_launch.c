@@ -10,9 +10,11 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/kernel.h"
 #include "vmm/qemu/capabilities.h"
 #include "vmm/qemu/machine.h"
 #include "vmm/qemu/qmp.h"
+#include "vmm/qemu/userfaultfd.h"
 
 #define NOBODY 65534
 #define DISK_SIZE ((off_t)16 << 20)
@@ -108,6 +110,58 @@ static void a_machine_runs_unprivileged_and_can_be_tracked(void **state)
     assert_int_equal(process_kill(&process, &err), 0);
 }
 
+/* How many userfaultfds a process holds. */
+static unsigned count_userfaultfds(pid_t pid)
+{
+    char path[64], target[64];
+    unsigned count = 0;
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+    CLEANUP_DIRECTORY DIR *folder = opendir(path);
+    const struct dirent *entry;
+    assert_non_null(folder);
+    while ((entry = readdir(folder))) {
+        ssize_t length = readlinkat(dirfd(folder), entry->d_name, target, sizeof(target) - 1);
+        target[length > 0 ? length : 0] = '\0';
+        count += strcmp(target, "anon_inode:[userfaultfd]") == 0;
+    }
+    return count;
+}
+
+/* The maker closes its copy right after it has answered. */
+static void await_userfaultfds(pid_t pid, unsigned wanted)
+{
+    uint64_t deadline = clock_monotonic_ns() + 10 * NANOSECONDS_PER_SECOND;
+    while (count_userfaultfds(pid) != wanted && clock_monotonic_ns() < deadline) {
+        clock_sleep_ns(NANOSECONDS_PER_MILLISECOND);
+    }
+    assert_int_equal(count_userfaultfds(pid), wanted);
+}
+
+/* As often as it is wanted, and none of them stays in QEMU: it would make writers wait for ever. */
+static void userfaultfds_are_made_on_demand(void **state)
+{
+    struct bench *bench = *state;
+    struct process_identity process;
+    struct error err = ERROR_NONE;
+    if (access("/dev/userfaultfd", F_OK) < 0) {
+        print_message("# skipped: there is no /dev/userfaultfd\n");
+        skip();
+    }
+    assert_int_equal(qemu_start(&bench->machine, &process, &err), 0);
+    assert_status(bench, "running");
+    CLEANUP_CLOSE int pidfd = process_open(&process, &err);
+    for (int i = 0; i < 20; i++) {
+        struct uffdio_api api = {.api = UFFD_API};
+        CLEANUP_CLOSE int userfaultfd = qemu_userfaultfd_new(pidfd, &err);
+        if (userfaultfd < 0) {
+            fail_msg("%s", err.message);
+        }
+        await_userfaultfds(process.pid, 1); /* the one for tracking */
+        assert_int_equal(ioctl(userfaultfd, UFFDIO_API, &api), 0);
+    }
+    assert_int_equal(process_kill(&process, &err), 0);
+}
+
 /* A command typed ahead runs with its last byte, and not at all when another one is sent instead.
  */
 static void a_command_sent_ahead_waits_for_its_end(void **state)
@@ -199,6 +253,7 @@ int main(void)
 #define ON_BENCH(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         ON_BENCH(a_machine_runs_unprivileged_and_can_be_tracked),
+        ON_BENCH(userfaultfds_are_made_on_demand),
         ON_BENCH(a_command_sent_ahead_waits_for_its_end),
         ON_BENCH(a_shadow_waits),
         ON_BENCH(what_cannot_start_says_why_and_leaves_nothing),
