@@ -103,7 +103,7 @@ static uint64_t let_go_all_due(struct pacer *pacer)
         const struct pacer_fault fault = pacer->waiting[i];
         uint64_t now_ns = clock_monotonic_ns();
         uint64_t due_ns = throttle_due_ns(&pacer->throttle, fault.arrived_ns);
-        if (due_ns <= now_ns || costs_nothing(pacer, fault.page)) {
+        if (due_ns <= now_ns || fault.spared || costs_nothing(pacer, fault.page)) {
             let_go(pacer, &fault, now_ns);
         } else {
             again_ns = due_ns < again_ns ? due_ns : again_ns;
@@ -123,9 +123,11 @@ static void read_faults(struct pacer *pacer)
     ssize_t got = room ? read(pacer->userfaultfd, messages, room * sizeof(*messages)) : 0;
     uint64_t now_ns = clock_monotonic_ns();
     for (size_t i = 0; got > 0 && i < (size_t)got / sizeof(*messages); i++) {
-        uint64_t page = (messages[i].arg.pagefault.address - pacer->address) / ENGINE_PAGE_SIZE;
-        if (messages[i].event == UFFD_EVENT_PAGEFAULT && page < pacer->pages) {
-            pacer->waiting[pacer->waiting_count++] = (struct pacer_fault){page, now_ns};
+        const struct uffd_msg *message = &messages[i];
+        uint64_t page = (message->arg.pagefault.address - pacer->address) / ENGINE_PAGE_SIZE;
+        bool spared = (pid_t)message->arg.pagefault.feat.ptid == pacer->spared_thread;
+        if (message->event == UFFD_EVENT_PAGEFAULT && page < pacer->pages) {
+            pacer->waiting[pacer->waiting_count++] = (struct pacer_fault){page, now_ns, spared};
         }
     }
 }
@@ -149,6 +151,7 @@ static void await(const struct pacer *pacer, uint64_t until_ns)
 static void *serve(void *argument)
 {
     struct pacer *pacer = argument;
+    prctl(PR_SET_NAME, "pacer");
     prctl(PR_SET_TIMERSLACK, 1UL); /* the default of 50 us is the time of a page at 80 MB/s */
     for (;;) {
         read_faults(pacer);
@@ -168,7 +171,7 @@ static void *serve(void *argument)
 static int enable(const struct pacer *pacer, struct error *err)
 {
     struct uffdio_api api = {.api = UFFD_API,
-                             .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+                             .features = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_THREAD_ID |
                                          UFFD_FEATURE_WP_HUGETLBFS_SHMEM |
                                          UFFD_FEATURE_WP_UNPOPULATED};
     return ioctl(pacer->userfaultfd, UFFDIO_API, &api) < 0
@@ -177,9 +180,10 @@ static int enable(const struct pacer *pacer, struct error *err)
 }
 
 int pacer_init(struct pacer *pacer, int userfaultfd, uint64_t address, uint64_t pages,
-               struct error *err)
+               pid_t spared_thread, struct error *err)
 {
     *pacer = (struct pacer){.userfaultfd = userfaultfd,
+                            .spared_thread = spared_thread,
                             .address = address,
                             .pages = pages,
                             .doorbell = -1,

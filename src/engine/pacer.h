@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/error.h"
 #include "engine/page_set.h"
@@ -32,12 +33,14 @@
 struct pacer_fault {
     uint64_t page;
     uint64_t arrived_ns;
+    bool spared;
 };
 
 struct pacer {
     int userfaultfd; /* the target's, without UFFD_FEATURE_WP_ASYNC; borrowed */
     uint64_t address;
     uint64_t pages;
+    pid_t spared_thread;
     int doorbell; /* eventfd: there is news for the thread */
     bool started;
     pthread_t thread;
@@ -53,9 +56,10 @@ struct pacer {
 };
 
 /* `userfaultfd` of a process that has `pages` pages at `address`; made for this pacer alone, and
- * not yet used. It stays the caller's. 0 or -errno. */
+ * not yet used. It stays the caller's. The thread `spared_thread` of the process (0: none) never
+ * waits: the others do so for what it writes. 0 or -errno. */
 int pacer_init(struct pacer *pacer, int userfaultfd, uint64_t address, uint64_t pages,
-               struct error *err);
+               pid_t spared_thread, struct error *err);
 /* Ends what was not ended. */
 void pacer_done(struct pacer *pacer);
 

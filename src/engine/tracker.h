@@ -62,8 +62,10 @@ int engine_tracker_collect_dirty(struct engine_tracker *tracker, struct page_run
                                  struct page_set *dropped, struct error *err);
 
 /* Makes pacing possible: `userfaultfd` is another of the target's own, made for this move, not used
- * yet, of which nobody else holds a descriptor (see pacer.h); it stays the caller's. */
-int engine_tracker_set_pacer(struct engine_tracker *tracker, int userfaultfd, struct error *err);
+ * yet, of which nobody else holds a descriptor (see pacer.h); it stays the caller's. The target's
+ * thread `spared_thread` (0: none) never waits. */
+int engine_tracker_set_pacer(struct engine_tracker *tracker, int userfaultfd, pid_t spared_thread,
+                             struct error *err);
 
 /* As engine_source_guest_operations says. Pacing works in units of 2 MiB: all that share one with
  * `where` are paced; so are the gaps between them when there would be more than 1,024 ranges. */
@@ -73,5 +75,5 @@ void engine_tracker_end_pace(struct engine_tracker *tracker);
 uint64_t engine_tracker_waited_ns(struct engine_tracker *tracker);
 
 /* Lets writers go on at once from now on; what they write is reported as before. For the time in
- * which the guest stops: its main loop is one of the writers then. */
+ * which the guest's last I/O ends. */
 void engine_tracker_hasten(struct engine_tracker *tracker);

@@ -95,10 +95,11 @@ static int give_all_to_pacer(struct engine_tracker *tracker, const struct page_s
     return result;
 }
 
-int engine_tracker_set_pacer(struct engine_tracker *tracker, int userfaultfd, struct error *err)
+int engine_tracker_set_pacer(struct engine_tracker *tracker, int userfaultfd, pid_t spared_thread,
+                             struct error *err)
 {
-    int result =
-        pacer_init(&tracker->pacer, userfaultfd, tracker->address, tracker_all(tracker).count, err);
+    int result = pacer_init(&tracker->pacer, userfaultfd, tracker->address,
+                            tracker_all(tracker).count, spared_thread, err);
     tracker->can_pace = result == 0;
     return result;
 }

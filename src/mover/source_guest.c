@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -122,6 +123,7 @@ static int take_events(struct source_guest *source, enum qemu_migration_news wan
         enum qemu_migration_news news = qemu_migration_news(event);
         if (news == QEMU_NEWS_STOPPED) {
             source->marks.stopped_ns = event_time(event, source->marks.begun_ns);
+            engine_tracker_hasten(&source->tracker); /* what still writes is I/O that must end */
         }
         if (news == wanted) {
             return 1;
@@ -182,7 +184,6 @@ static int stop(void *guest, engine_emit_function *emit, void *context, struct e
     }
     source->marks = (struct source_guest_marks){.begun_ns = clock_monotonic_ns()};
     set_state(source, SOURCE_GUEST_STREAMING);
-    engine_tracker_hasten(&source->tracker); /* QEMU's main loop writes too while it stops */
     result = qemu_outgoing_begin(&source->qmp, source->pipe.writer, err);
     close_fd(&source->pipe.writer); /* QEMU has its own */
     if (result == 0) {
@@ -256,12 +257,21 @@ static int map_memory(struct source_guest *source, const struct mover_setup *set
     return 0;
 }
 
+/* QEMU's main loop: if it waited, so would all that it does for the guest, and for us. It is the
+ * thread that listens on the monitor's socket. 0 when that cannot be told. */
+static pid_t main_loop_of(int qmp_fd)
+{
+    struct ucred peer;
+    socklen_t size = sizeof(peer);
+    return getsockopt(qmp_fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? peer.pid : 0;
+}
+
 /* A guest whose writers cannot be paced moves all the same. */
 static void prepare_pacing(struct source_guest *source, const struct mover_setup *setup)
 {
     struct error err = ERROR_NONE;
-    if (setup->pacing_fd >= 0 &&
-        engine_tracker_set_pacer(&source->tracker, setup->pacing_fd, &err) < 0) {
+    if (setup->pacing_fd >= 0 && engine_tracker_set_pacer(&source->tracker, setup->pacing_fd,
+                                                          main_loop_of(setup->qmp_fd), &err) < 0) {
         log_warning("%s: its writers are not paced", err.message);
     }
 }

@@ -57,7 +57,7 @@ static int setup(void **state, uint64_t pages, const char *options)
     must(engine_tracker_init(&fixture->tracker, process->userfaultfd, process->pagemap,
                              process->memory_fd, process->address, process->memory_size, &err),
          &err);
-    must(engine_tracker_set_pacer(&fixture->tracker, process->pacing, &err), &err);
+    must(engine_tracker_set_pacer(&fixture->tracker, process->pacing, process->pid, &err), &err);
     assert_int_equal(page_set_init(&fixture->dirty, pages), 0);
     assert_int_equal(page_set_init(&fixture->dropped, pages), 0);
     assert_int_equal(page_set_init(&fixture->where, pages), 0);
@@ -193,6 +193,19 @@ static void test_writers_elsewhere_are_let_alone(void **state)
                   100 * paced.writes[1] / free_run.writes[1]);
     assert_true(paced.writes[0] < free_run.writes[0] / 2);
     assert_true(paced.writes[1] > free_run.writes[1] / 2);
+}
+
+/* The guest's first thread: as slow a pace as may be, and it does not wait. */
+static void test_the_spared_thread_does_not_wait(void **state)
+{
+    struct fixture *fixture = fixture_of(state);
+    pace(fixture, (struct page_run){0, PAGES}, 1);
+    collect(fixture);
+    uint64_t began_ns = clock_monotonic_ns();
+    give(fixture, (struct order){WRITE, 0, PAGES, 8, 2});
+    uint64_t took_ns = clock_monotonic_ns() - began_ns;
+    assert_true(took_ns < PAGES / 8 * THROTTLE_LONGEST_WAIT_NS / 4);
+    assert_int_equal(collect(fixture), PAGES / 8);
 }
 
 /* What a fault costs when nobody has to wait: what the guest bears for being tracked this way. */
@@ -433,6 +446,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_BOTH(test_writers_keep_to_the_rate),
         ON_BOTH(test_writers_elsewhere_are_let_alone),
+        ON_BOTH(test_the_spared_thread_does_not_wait),
         ON_BOTH(test_faults_are_answered_soon),
         ON_BOTH(test_who_goes_in_order_is_let_go_some_pages_at_once),
         ON_BOTH(test_reports_exactly_what_is_written),
