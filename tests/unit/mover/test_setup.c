@@ -18,6 +18,7 @@ static struct mover_setup example(enum mover_role role)
                                 .userfaultfd = 9,
                                 .pagemap_fd = 10,
                                 .watch_fd = 11,
+                                .pacing_fd = 12,
                                 .memory_address = 0x7f0000000000,
                                 .sample_ns = 75,
                                 .paths = {{"", "10.0.0.2", 4242}, {"10.1.0.1", "10.1.0.2", 4243}},
@@ -53,6 +54,7 @@ static void a_source_survives_the_way(void **state)
     assert_memory_equal(got.options.token, sent.token, sizeof(sent.token));
     assert_int_equal(got.memory_address, sent.memory_address);
     assert_int_equal(got.watch_fd, sent.watch_fd);
+    assert_int_equal(got.pacing_fd, sent.pacing_fd);
     assert_int_equal(got.nic_count, 2);
     assert_string_equal(got.nics[1].mac, sent.nics[1].mac);
     assert_int_equal(got.path_count, 2);
@@ -79,6 +81,17 @@ static void the_options_of_a_move_survive_the_way(void **state)
         assert_int_equal(got.options.bandwidth_limit, 80);
         assert_int_equal(got.options.device_state_ns, 90);
     }
+}
+
+static void a_source_may_be_unable_to_pace(void **state)
+{
+    (void)state;
+    struct mover_setup sent = example(MOVER_ROLE_SOURCE);
+    struct mover_setup got;
+    sent.pacing_fd = -1;
+    CLEANUP_JSON json_t *document = mover_setup_encode(&sent);
+    assert_int_equal(mover_setup_decode(document, &got, NULL), 0);
+    assert_int_equal(got.pacing_fd, -1);
 }
 
 static void a_destination_survives_the_way(void **state)
@@ -153,6 +166,7 @@ static void what_is_wrong_is_refused(void **state)
     assert_refused("memory_size", json_integer(0));
     assert_refused("memory_fd", json_integer(MOVER_SETUP_FD));
     assert_refused("qmp_fd", json_string("6"));
+    assert_refused("pacing_fd", json_integer(-1));
     assert_refused("vm_name", json_sprintf("%0100d", 0));
     assert_refused("nics", json_pack("[{s:i, s:s}]", "tap_fd", 7, "mac", "52:54:00:00:00:01:99"));
 }
@@ -222,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_source_survives_the_way),
         cmocka_unit_test(the_options_of_a_move_survive_the_way),
+        cmocka_unit_test(a_source_may_be_unable_to_pace),
         cmocka_unit_test(a_destination_survives_the_way),
         cmocka_unit_test(a_sample_takes_only_what_it_needs),
         cmocka_unit_test(what_is_wrong_is_refused),
