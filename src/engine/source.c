@@ -292,6 +292,7 @@ engine_source_run(const struct engine_source_options *options,
     source->observer = observer;
     source->stream = (struct stream){.channel = channel, .peer = "destination"};
     source->statistics = ret_statistics;
+    source->wire_share = 1;
     source->progress.predicted_blackout_ns = UINT64_MAX;
     enum engine_outcome outcome = ENGINE_OUTCOME_STAYED;
     if (init_lane(source, err) == 0) {

@@ -12,6 +12,7 @@
  */
 #include "base/clock.h"
 #include "engine/source_internal.h"
+#include "engine/source_progress.h"
 
 #define HEAT_INTERVAL_NS (5 * NANOSECONDS_PER_MILLISECOND) /* at least */
 #define LOOK_EVERY 4u /* collections: the pages that are deferred are looked at too */
@@ -36,7 +37,7 @@ static uint64_t deferred_most(const struct source *source)
         return 0;
     }
     double seconds = (double)(options->blackout_target_ns - spent_ns) / NANOSECONDS_PER_SECOND;
-    return (uint64_t)(seconds / 2 * (double)rate_per_second(&source->rate) / ENGINE_PAGE_SIZE);
+    return (uint64_t)(seconds / 2 * (double)source_content_rate(source) / ENGINE_PAGE_SIZE);
 }
 
 /* The hot ones of the pages that are to be sent are deferred; those that were and have cooled are

@@ -96,7 +96,8 @@ struct source {
     uint32_t rounds_ended;
     uint32_t rounds_acknowledged;
 
-    struct rate rate;
+    struct rate rate;  /* of bytes on the wire */
+    double wire_share; /* of the last larger round: bytes on the wire for one of content */
     struct heat heat;
     uint64_t heat_told_ns;
     unsigned collections; /* while pages are deferred */

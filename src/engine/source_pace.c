@@ -21,7 +21,7 @@
 
 bool source_pace_wanted(const struct source *source, bool stalled)
 {
-    uint64_t rate = rate_per_second(&source->rate), dirtied = source->dirty_per_second;
+    uint64_t rate = source_content_rate(source), dirtied = source->dirty_per_second;
     if (!source->options->pace || !source->guest->operations->pace ||
         source->pacing.state != PACING_OFF || rate == 0) {
         return false;
@@ -38,7 +38,7 @@ bool source_pace_wanted(const struct source *source, bool stalled)
 /* Takes hot units until the rest is slow enough; the pace is what is left of the link's share. */
 static int choose(struct source *source, uint64_t *ret_rest, struct error *err)
 {
-    uint64_t rate = rate_per_second(&source->rate);
+    uint64_t rate = source_content_rate(source);
     uint64_t most = source->dirty_per_second < rate ? source->dirty_per_second : rate;
     int result = heat_cover(&source->heat, most / REST_SHARE, &source->pacing.where, ret_rest);
     return result < 0 ? error_set(err, ENOMEM, "no memory to pace the guest's writers") : 0;
@@ -56,7 +56,7 @@ static int apply(struct source *source, struct error *err)
 int source_pace_begin(struct source *source, struct error *err)
 {
     struct pacing *pacing = &source->pacing;
-    uint64_t share = rate_per_second(&source->rate) / LINK_SHARE, rest = 0;
+    uint64_t share = source_content_rate(source) / LINK_SHARE, rest = 0;
     source_undefer(source);
     int result = choose(source, &rest, err);
     if (result < 0) {
@@ -78,7 +78,7 @@ int source_pace_begin(struct source *source, struct error *err)
 
 static uint64_t slowest(const struct source *source)
 {
-    return rate_per_second(&source->rate) / LEAST_SHARE;
+    return source_content_rate(source) / LEAST_SHARE;
 }
 
 bool source_pace_helps(const struct source *source)
@@ -99,7 +99,7 @@ static int tighten(struct source *source, struct error *err)
 static int loosen(struct source *source, struct error *err)
 {
     struct pacing *pacing = &source->pacing;
-    uint64_t most = rate_per_second(&source->rate) / LINK_SHARE;
+    uint64_t most = source_content_rate(source) / LINK_SHARE;
     uint64_t faster = pacing->bytes_per_second + pacing->bytes_per_second / 4;
     pacing->bytes_per_second = faster < most ? faster : most;
     return apply(source, err);

@@ -70,18 +70,18 @@ static int send_round(struct source *source, struct error *err)
 /* How long it takes to send what is pending now. */
 static uint64_t pending_ns(const struct source *source)
 {
-    return rate_duration_ns(&source->rate, page_set_count(&source->pending) * ENGINE_PAGE_SIZE);
+    return source_content_ns(source, page_set_count(&source->pending) * ENGINE_PAGE_SIZE);
 }
 
 /* How long it would take to send what the guest dirties in `round_ns`, if it goes on as lately. */
 static uint64_t dirtied_ns(const struct source *source, uint64_t round_ns)
 {
-    return rate_duration_ns(&source->rate, source_predict_dirtied(source, round_ns));
+    return source_content_ns(source, source_predict_dirtied(source, round_ns));
 }
 
 static uint64_t deferred_ns(const struct source *source)
 {
-    return rate_duration_ns(&source->rate, page_set_count(&source->deferred) * ENGINE_PAGE_SIZE);
+    return source_content_ns(source, page_set_count(&source->deferred) * ENGINE_PAGE_SIZE);
 }
 
 /* Whether a round sent now would leave few enough dirty pages. */

@@ -69,6 +69,16 @@ void source_rate_finish(struct source *source)
     rate_sample(&source->rate, source_now(source), source_bytes_sent(source));
 }
 
+uint64_t source_content_rate(const struct source *source)
+{
+    return (uint64_t)((double)rate_per_second(&source->rate) / source->wire_share);
+}
+
+uint64_t source_content_ns(const struct source *source, uint64_t bytes)
+{
+    return rate_duration_ns(&source->rate, (uint64_t)((double)bytes * source->wire_share));
+}
+
 static uint64_t add_or_unknown(uint64_t left, uint64_t right)
 {
     return left == UINT64_MAX || right == UINT64_MAX ? UINT64_MAX : left + right;
@@ -84,14 +94,14 @@ uint64_t source_predict_blackout(const struct source *source)
 {
     uint64_t bytes = source_pages_left(source) * ENGINE_PAGE_SIZE +
                      source_predict_dirtied(source, source->collect_took_ns + STOP_NS);
-    return add_or_unknown(rate_duration_ns(&source->rate, bytes),
+    return add_or_unknown(source_content_ns(source, bytes),
                           source->options->device_state_ns + source->collect_took_ns);
 }
 
 /* A geometric row: while what is left is sent, more is dirtied, and so on. */
 static uint64_t estimate_remaining(const struct source *source)
 {
-    uint64_t rate = rate_per_second(&source->rate);
+    uint64_t rate = source_content_rate(source);
     uint64_t dirtied = source->dirty_per_second;
     if (dirtied >= rate) {
         return UINT64_MAX;

@@ -16,6 +16,12 @@ void source_progress_sample(struct source *source);
 void source_rate_resume(struct source *source);
 void source_rate_finish(struct source *source);
 
+/* How fast the guest's pages are carried, bytes of their content a second (0: unknown), and how
+ * long so many take (UINT64_MAX: unknown): the link's rate, and what packing made of pages lately.
+ */
+uint64_t source_content_rate(const struct source *source);
+uint64_t source_content_ns(const struct source *source, uint64_t bytes);
+
 /* The blackout if it switched over now; UINT64_MAX while there is no telling. */
 uint64_t source_predict_blackout(const struct source *source);
 

@@ -16,6 +16,7 @@
 
 #define STRETCH_PAGES_LEAST 64u
 #define STRETCH_PAGES_MOST 65536u
+#define SHARE_FROM_BYTES (1u << 20)
 #define STRETCH_PAGES_UNKNOWN 1024u /* before the rate is known */
 
 uint64_t source_bytes_sent(const struct source *source)
@@ -175,7 +176,7 @@ static void extend_round(struct source *source)
 /* How many pages to send between two collections: a tenth of a second's. */
 static uint64_t stretch_pages(const struct source *source)
 {
-    uint64_t pages = rate_per_second(&source->rate) / 10 / ENGINE_PAGE_SIZE;
+    uint64_t pages = source_content_rate(source) / 10 / ENGINE_PAGE_SIZE;
     if (pages == 0) {
         return STRETCH_PAGES_UNKNOWN;
     }
@@ -267,6 +268,16 @@ static int end_on_lanes(struct source *source, unsigned *ret_lanes, struct error
     return 0;
 }
 
+/* What packing makes of pages, for the predictions: from rounds that are large enough to tell. */
+static void note_wire_share(struct source *source)
+{
+    double content = (double)source->round.pages_sent * ENGINE_PAGE_SIZE;
+    if (content >= SHARE_FROM_BYTES) {
+        double share = (double)source->round.bytes_sent / content;
+        source->wire_share = share < 1 ? share : 1;
+    }
+}
+
 int source_end_round(struct source *source, struct error *err)
 {
     unsigned lanes = 0;
@@ -277,5 +288,6 @@ int source_end_round(struct source *source, struct error *err)
     source->rounds_ended = source->round.number;
     source->last_sent_ns = source_now(source);
     source->round.bytes_sent = source_bytes_sent(source) - source->round_bytes_before;
+    note_wire_share(source);
     return result;
 }
