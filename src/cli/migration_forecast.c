@@ -6,8 +6,8 @@
 #include "cli/migration.h"
 #include "cli/table.h"
 
-#define LABEL_COLUMNS 20
-#define VALUE_COLUMNS 9
+#define LABEL_COLUMNS 19
+#define VALUE_COLUMNS 10
 #define REMARK_COLUMN (2 + LABEL_COLUMNS + 1 + VALUE_COLUMNS + 2)
 
 /* ---- before ---- */
@@ -94,7 +94,7 @@ static void print_outcome(const struct terminal *terminal, const json_t *forecas
                short_enough ? "" : "longer than its target");
     print_line(terminal, "bytes to send", field_size(forecast, "bytes", text), "");
     print_pacing(terminal, forecast);
-    fprintf(terminal->stream, "  %-*s %s\n", LABEL_COLUMNS, "limited by",
+    fprintf(terminal->stream, "  %-*s  %s\n", LABEL_COLUMNS, "limited by",
             field_text(forecast, "limited_by"));
 }
 

@@ -4,7 +4,7 @@
  * From the beginning on every page is write-protected, and the pages written since are collected at
  * growing distances: their union is the working set curve. What it costs the guest: about a
  * microsecond for the first write to a page in each of the intervals, and an entry in the page
- * table for every 4 KiB instead of one for 2 MiB until the kernel merges them again.
+ * table for every 4 KiB from then on, where there was one for 2 MiB.
  */
 #include "mover/sample.h"
 

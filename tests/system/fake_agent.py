@@ -182,6 +182,14 @@ REPORT = {
          "pages_zero": 2, "duration_ms": 3.4, "bytes_dirtied": 45_056}]}
 
 
+FORECAST = {
+    "problem": None, "sampled_ms": 2003.1, "memory_bytes": 2147483648, "memory_populated": 1_700_000_000,
+    "memory_data": 1_640_000_000, "packed_share": 0.62, "dirty_rate": 12_900_000, "dirty_always": 1_300_000,
+    "working_set": [{"within_ms": 10.1, "bytes": 1_400_000}, {"within_ms": 2003.1, "bytes": 25_000_000}],
+    "link_rate": 431_000_000, "link_rate_source": "measured", "rounds": 3, "duration_ms": 3950.2, "blackout_ms": 11.9,
+    "bytes": 1_690_000_000, "keeps_blackout": True, "keeps_timeout": True, "paced": False, "paced_ms": 0,
+    "writing_lost_pct": 0, "limited_by": "link"}
+
 def migration_script():
     """A whole migration; its fraction falls now and then, as an agent's estimate may."""
     script = [migration_task(1, phase="check"), migration_task(2, phase="reserve", fraction=0.01),

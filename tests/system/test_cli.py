@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from fake_agent import (CHECKS, FakeAgent, Raw, error, migration_script, migration_task)
+from fake_agent import (CHECKS, FORECAST, FakeAgent, Raw, error, migration_script, migration_task)
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DROVER = os.path.join(os.environ.get("DROVER_BUILD", os.path.join(ROOT, "build")),
@@ -337,6 +337,40 @@ def test_dry_run_that_passes(agent):
     assert done.stdout.endswith("web1 can move to h2: nothing blocks it, 1 warning\n")
 
 
+def dry_run_with(agent, **figures):
+    """What is printed of a dry run with this forecast, without the checks."""
+    agent.routes[("POST", "/v1/vms/web1/migrate")] = (
+        200, {"verdict": "ok", "checks": CHECKS["checks"][:1], "forecast": {**FORECAST, **figures}})
+    lines = dry_run(agent).stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    return lines[2:-2]
+
+
+def test_dry_run_shows_the_forecast(agent):
+    assert dry_run_with(agent) == [
+        "Forecast, from watching web1 for 2.0 s:",
+        "  memory in use          1.5 GiB  of 2.0 GiB, without zeroes; compresses to 62%",
+        "  guest dirties       12.3 MiB/s  1.2 MiB of it written all the time",
+        "  link carries         411 MiB/s  measured in the last moves to h2",
+        "  rounds                       3",
+        "  total time               4.0 s",
+        "  blackout               11.9 ms",
+        "  bytes to send          1.6 GiB",
+        "  limited by           link"]
+
+
+def test_dry_run_says_what_the_guest_would_lose_and_what_is_not_known(agent):
+    text = "\n".join(dry_run_with(agent, paced=True, paced_ms=2100, writing_lost_pct=41.5, keeps_blackout=False,
+                                  duration_ms=None, link_rate_source="assumed", limited_by="writers"))
+    for words in ("writers slowed for       2.1 s  the guest loses about 42% of its writing", "longer than its target",
+                  "it would not come to an end", "assumed: no move to h2 was measured"):
+        assert words in text, text
+
+
+def test_dry_run_without_a_forecast_says_why(agent):
+    assert dry_run_with(agent, problem="the mover died") == ["No forecast: the mover died"]
+
+
 def test_dry_run_with_what_is_not_understood_blocks(agent):
     agent.routes[("POST", "/v1/vms/web1/migrate")] = (
         200, {"verdict": "ok", "checks": [{"level": "fatal", "what": "x", "message": "y"}]})
@@ -423,6 +457,17 @@ def test_report_keeps_silent_about_what_did_not_happen(agent):
         deferred_bytes=0, paced_ms=0, writers_waited_ms=0))
     for word in ("content", "compression", "kept", "paced", "waited", "connections"):
         assert word not in text
+
+
+def test_report_shows_the_forecast_beside_the_facts(agent):
+    assert report_with(agent, forecast=FORECAST)[-6:] == [
+        "",
+        "               FORECAST     FACT",
+        "  rounds              3        3",
+        "  total time      4.0 s    4.2 s",
+        "  blackout      11.9 ms  11.2 ms",
+        "  sent in all   1.6 GiB  1.6 GiB"]
+    assert "FORECAST" not in "\n".join(report_with(agent, forecast={"problem": "the mover died"}))
 
 
 def test_json_is_the_final_task_and_nothing_else(agent):
