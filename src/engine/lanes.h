@@ -33,6 +33,9 @@ struct engine_lanes_operations {
     /* Running totals: bytes given to the network, and of these those still on this side. */
     uint64_t (*bytes_sent)(void *lanes);
     uint64_t (*bytes_queued)(void *lanes);
+
+    /* Pages dealt with since the last settle(): for who watches. */
+    uint64_t (*pages_done)(void *lanes);
 };
 
 struct engine_lanes {

@@ -114,7 +114,9 @@ static void update_progress(struct source *source)
 {
     struct engine_progress *progress = &source->progress;
     const struct engine_round *round = &source->round;
-    uint64_t done = round->pages_sent + round->pages_zero;
+    const struct engine_lanes *lanes = source->on_lanes ? source->lanes : NULL;
+    uint64_t elsewhere = lanes ? lanes->operations->pages_done(lanes->lanes) : 0;
+    uint64_t done = round->pages_sent + round->pages_zero + elsewhere;
     if (progress->phase == ENGINE_PHASE_PRECOPY && round->pages_to_send > 0) {
         double part = (double)done / (double)round->pages_to_send;
         double fraction = source->round_from + (source->round_to - source->round_from) * part;

@@ -101,6 +101,8 @@ static int send_next(struct source_lane *lane, struct error *err)
         lane_sender_resume(&lane->sender);
     }
     int result = lane_sender_send(&lane->sender, &batch, err);
+    atomic_store(&lane->pages_done,
+                 lane->sender.figures.pages_sent + lane->sender.figures.pages_zero);
     pthread_mutex_lock(&lanes->lock);
     return result;
 }
@@ -293,6 +295,7 @@ static void settle(void *argument, struct lane_figures *sum)
     for (unsigned i = 0; i < lanes->lane_count; i++) {
         if (lanes->lane[i].state == SOURCE_LANE_READY) {
             lane_sender_settle(&lanes->lane[i].sender, sum);
+            atomic_store(&lanes->lane[i].pages_done, 0);
         }
     }
     lane_count_resume(&lanes->count, clock_monotonic_ns(), total_sent(lanes));
@@ -302,6 +305,16 @@ static void settle(void *argument, struct lane_figures *sum)
 static uint64_t bytes_sent(void *argument)
 {
     return total_sent(argument);
+}
+
+static uint64_t pages_done(void *argument)
+{
+    struct source_lanes *lanes = argument;
+    uint64_t pages = 0;
+    for (unsigned i = 0; i < lanes->lane_count; i++) {
+        pages += atomic_load(&lanes->lane[i].pages_done);
+    }
+    return pages;
 }
 
 static uint64_t bytes_queued(void *argument)
@@ -330,6 +343,7 @@ struct source_lanes *source_lanes_new(const struct mover_setup *setup, const ato
         .settle = settle,
         .bytes_sent = bytes_sent,
         .bytes_queued = bytes_queued,
+        .pages_done = pages_done,
     };
     struct source_lanes *lanes = calloc(1, sizeof(*lanes));
     if (!lanes) {

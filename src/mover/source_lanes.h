@@ -32,7 +32,8 @@ struct source_lane {
     struct socket_channel channel;
     struct stream stream;
     struct lane_sender sender;
-    bool in_round; /* has carried a part of this round, and has not ended it */
+    bool in_round;                   /* has carried a part of this round, and has not ended it */
+    atomic_uint_fast64_t pages_done; /* since the last settlement */
 };
 
 struct source_lanes {

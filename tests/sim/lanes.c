@@ -88,6 +88,17 @@ static uint64_t bytes_queued(void *argument)
     return bytes;
 }
 
+static uint64_t pages_done(void *argument)
+{
+    const struct sim_lanes *lanes = argument;
+    uint64_t pages = 0;
+    for (unsigned i = 0; i < SIM_LANES; i++) {
+        const struct lane_figures *figures = &lanes->lane[i].sender.figures;
+        pages += figures->pages_sent + figures->pages_zero;
+    }
+    return pages;
+}
+
 /* ---- the destination ---- */
 
 static int take_frame(struct sim_lane *lane, struct error *err)
@@ -241,6 +252,7 @@ void sim_lanes_init(struct sim_lanes *lanes, struct sim_world *world, size_t win
         .settle = settle_source,
         .bytes_sent = bytes_sent,
         .bytes_queued = bytes_queued,
+        .pages_done = pages_done,
     };
     static const struct engine_arrivals_operations destination = {
         .open = admit,
