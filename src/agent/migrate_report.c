@@ -34,11 +34,12 @@ static json_t *pages(const json_t *object, const char *key)
 
 json_t *migrate_progress_to_json(const json_t *event)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "round", integer(event, "round"),
-                     "rate", integer(event, "rate"), "dirty_rate", integer(event, "dirty_rate"),
-                     "bytes_sent", integer(event, "bytes_sent"), "bytes_remaining",
-                     integer(event, "bytes_remaining"), "elapsed_ms",
-                     milliseconds(event, "elapsed_ns"), "remaining_ms",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:o}", "round",
+                     integer(event, "round"), "rate", integer(event, "rate"), "dirty_rate",
+                     integer(event, "dirty_rate"), "bytes_sent", integer(event, "bytes_sent"),
+                     "bytes_remaining", integer(event, "bytes_remaining"), "elapsed_ms",
+                     milliseconds(event, "elapsed_ns"), "paced",
+                     json_is_true(json_object_get(event, "paced")), "remaining_ms",
                      milliseconds(event, "remaining_ns"), "predicted_blackout_ms",
                      milliseconds(event, "predicted_blackout_ns"));
 }

@@ -65,10 +65,11 @@ static void format_details(const json_t *details, char *text, size_t size)
     text[0] = '\0';
     if (json_is_object(details)) {
         bool measured = field_real(details, "dirty_rate") > 0 || field_real(details, "round") > 1;
-        snprintf(text, size, "round %llu, %s, dirty %s, %s to go",
+        snprintf(text, size, "round %llu, %s, dirty %s%s, %s to go",
                  (unsigned long long)field_number(details, "round"),
                  field_rate(details, "rate", rate),
                  measured ? field_rate(details, "dirty_rate", dirty) : "-",
+                 json_is_true(json_object_get(details, "paced")) ? " (paced)" : "",
                  field_size(details, "bytes_remaining", left));
     }
 }

@@ -65,20 +65,21 @@ static struct page_run unit_run(const struct page_set *set, uint64_t number)
     return (struct page_run){first, left < HEAT_UNIT_PAGES ? left : HEAT_UNIT_PAGES};
 }
 
-/* Counts the units outside of `where`; returns the pages of all of them. */
-static uint64_t count_units(const struct heat *heat, const struct page_set *where,
-                            struct unit *units, uint64_t count)
+static uint64_t count_of_units(const struct page_set *set)
 {
-    uint64_t sum = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        struct page_run run = unit_run(where, i);
-        units[i] = (struct unit){.number = i};
-        for (unsigned j = 0; j < heat->known && !page_set_has(where, run.first); j++) {
-            units[i].pages += page_set_count_within(&heat->written[j], run);
-        }
-        sum += units[i].pages;
+    return (set->pages + HEAT_UNIT_PAGES - 1) / HEAT_UNIT_PAGES;
+}
+
+/* Pages of a unit written, summed over the intervals; 0 when it is in `where`. */
+static uint64_t written_in_unit(const struct heat *heat, const struct page_set *where,
+                                uint64_t number)
+{
+    struct page_run run = unit_run(where, number);
+    uint64_t pages = 0;
+    for (unsigned i = 0; i < heat->known && !page_set_has(where, run.first); i++) {
+        pages += page_set_count_within(&heat->written[i], run);
     }
-    return sum;
+    return pages;
 }
 
 /* Pages in all the intervals, as bytes a second. */
@@ -92,20 +93,30 @@ static uint64_t per_second(const struct heat *heat, uint64_t pages)
     return duration_ns > 0 ? (uint64_t)(bytes * NANOSECONDS_PER_SECOND / (double)duration_ns) : 0;
 }
 
-int heat_cover(const struct heat *heat, uint64_t rest_per_second, struct page_set *where,
-               uint64_t *ret_rest_per_second)
+uint64_t heat_rest(const struct heat *heat, const struct page_set *where)
 {
-    uint64_t count = (where->pages + HEAT_UNIT_PAGES - 1) / HEAT_UNIT_PAGES;
+    uint64_t pages = 0;
+    for (uint64_t i = 0; i < count_of_units(where); i++) {
+        pages += written_in_unit(heat, where, i);
+    }
+    return per_second(heat, pages);
+}
+
+int heat_cover(const struct heat *heat, uint64_t rest_per_second, struct page_set *where)
+{
+    uint64_t count = count_of_units(where), rest = 0;
     CLEANUP_FREE struct unit *units = calloc(count, sizeof(*units));
     if (!units) {
         return -ENOMEM;
     }
-    uint64_t rest = count_units(heat, where, units, count);
+    for (uint64_t i = 0; i < count; i++) {
+        units[i] = (struct unit){i, written_in_unit(heat, where, i)};
+        rest += units[i].pages;
+    }
     qsort(units, count, sizeof(*units), compare_units);
     for (uint64_t i = 0; i < count && per_second(heat, rest) > rest_per_second; i++) {
         page_set_add(where, unit_run(where, units[i].number));
         rest -= units[i].pages;
     }
-    *ret_rest_per_second = per_second(heat, rest);
     return 0;
 }

@@ -31,7 +31,9 @@ void heat_note(struct heat *heat, const struct page_set *written, uint64_t durat
  * intervals than are looked back upon. */
 void heat_find_hot(const struct heat *heat, struct page_set *ret_hot);
 
-/* Adds units to `where`, the most often written first, until those outside of it have been written
- * at no more than `rest_per_second` bytes of pages. Returns that figure, or -ENOMEM. */
-int heat_cover(const struct heat *heat, uint64_t rest_per_second, struct page_set *where,
-               uint64_t *ret_rest_per_second);
+/* At how many bytes a second the pages outside of `where`, whole units, have been written. */
+uint64_t heat_rest(const struct heat *heat, const struct page_set *where);
+
+/* Adds units to `where`, the most often written first, until heat_rest() is at most so much.
+ * 0 or -ENOMEM. */
+int heat_cover(const struct heat *heat, uint64_t rest_per_second, struct page_set *where);

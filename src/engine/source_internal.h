@@ -168,9 +168,10 @@ void source_undefer(struct source *source);
 
 /* source_pace.c */
 
-/* Whether rounds alone will not do, or only after sending everything many times over, and writers
- * may be made to wait. */
-bool source_pace_wanted(const struct source *source, bool stalled);
+/* 1 when writers may be made to wait and that pays: rounds would send several times over what
+ * pacing makes to be sent once more, or have already sent as much without progress
+ * (`bytes_wasted`). What would be paced is in source->pacing.where. */
+int source_pace_pays(struct source *source, uint64_t bytes_wasted, struct error *err);
 /* Makes the writers wait that dirty most of the memory. What changed hands is collected. */
 int source_pace_begin(struct source *source, struct error *err);
 /* After a paced round: more or less of it. */

@@ -1,12 +1,14 @@
 /*
  * Pacing: writers wait, so that the guest dirties less than the link carries.
  *
- * Only when rounds alone will not do, and only where most of the writing is: units of memory are
- * taken, the hottest first, until the rest of the guest dirties at most a quarter of what the link
- * carries. Those that write to these units then dirty so much that both together come to half of
- * the link: rounds halve, and are soon over. Whoever writes elsewhere, or only reads, does not
- * wait. When rounds do not shrink as they should, the pace is halved, and what else has become hot
- * is taken too; when they shrink faster, it is loosened. It goes on until the guest stands still.
+ * Only when rounds alone will not do, or would send several times over what pacing makes to be sent
+ * once more (memory that changes hands counts as written); and only where most of the writing is:
+ * units of memory are taken, the hottest first, until the rest of the guest dirties at most a
+ * quarter of what the link carries. Those that write to these units then dirty so much that both
+ * together come to half of the link: rounds halve, and are soon over. Whoever writes elsewhere, or
+ * only reads, does not wait. When rounds do not shrink as they should, the pace is halved, and what
+ * else has become hot is taken too; when they shrink faster, it is loosened. It goes on until the
+ * guest stands still.
  */
 #include "base/clock.h"
 #include "engine/source_internal.h"
@@ -17,31 +19,44 @@
                          */
 #define REST_SHARE 4u   /* and where they do not wait */
 #define LEAST_SHARE 50u /* never made slower than that */
-#define WORTH_TIMES 4u  /* sending everything so many times over is too much */
-
-bool source_pace_wanted(const struct source *source, bool stalled)
-{
-    uint64_t rate = source_content_rate(source), dirtied = source->dirty_per_second;
-    if (!source->options->pace || !source->guest->operations->pace ||
-        source->pacing.state != PACING_OFF || rate == 0) {
-        return false;
-    }
-    if (stalled || dirtied >= rate - rate / 8) {
-        return true;
-    }
-    double left = (double)page_set_count(&source->pending) * ENGINE_PAGE_SIZE;
-    double bytes = left * (double)rate / (double)(rate - dirtied);
-    double once = (double)page_set_count(&source->delivered) * ENGINE_PAGE_SIZE;
-    return (double)source_bytes_sent(source) + bytes > WORTH_TIMES * once;
-}
+#define CLOSE_SHARE 32u
+#define WORTH_TIMES 3u /* what is paced is sent once more: it must save so many times that */
 
 /* Takes hot units until the rest is slow enough; the pace is what is left of the link's share. */
-static int choose(struct source *source, uint64_t *ret_rest, struct error *err)
+static int choose(struct source *source, struct error *err)
 {
     uint64_t rate = source_content_rate(source);
     uint64_t most = source->dirty_per_second < rate ? source->dirty_per_second : rate;
-    int result = heat_cover(&source->heat, most / REST_SHARE, &source->pacing.where, ret_rest);
+    int result = heat_cover(&source->heat, most / REST_SHARE, &source->pacing.where);
     return result < 0 ? error_set(err, ENOMEM, "no memory to pace the guest's writers") : 0;
+}
+
+/* Bytes that rounds would still send if nothing is done: a geometric row. Of writers as fast as the
+ * link so much as if it were a little faster: the rate of a short time may deceive. */
+static double left_to_send(const struct source *source, uint64_t rate)
+{
+    double bytes = (double)page_set_count(&source->pending) * ENGINE_PAGE_SIZE;
+    uint64_t least = rate / CLOSE_SHARE, dirtied = source->dirty_per_second;
+    uint64_t gap = dirtied + least < rate ? rate - dirtied : least;
+    return bytes * (double)rate / (double)(gap > 0 ? gap : 1);
+}
+
+int source_pace_pays(struct source *source, uint64_t bytes_wasted, struct error *err)
+{
+    uint64_t rate = source_content_rate(source);
+    struct page_set *where = &source->pacing.where;
+    if (!source->options->pace || !source->guest->operations->pace ||
+        source->pacing.state != PACING_OFF || rate == 0) {
+        return 0;
+    }
+    page_set_clear(where);
+    int result = choose(source, err);
+    if (result < 0) {
+        return result;
+    }
+    uint64_t price = page_set_count(where) * ENGINE_PAGE_SIZE;
+    return (double)bytes_wasted > (double)price * source->wire_share ||
+           left_to_send(source, rate) > WORTH_TIMES * (double)price;
 }
 
 /* Tells the guest; what changed hands is collected at once, to be sent in the next round. */
@@ -56,16 +71,13 @@ static int apply(struct source *source, struct error *err)
 int source_pace_begin(struct source *source, struct error *err)
 {
     struct pacing *pacing = &source->pacing;
-    uint64_t share = source_content_rate(source) / LINK_SHARE, rest = 0;
+    uint64_t share = source_content_rate(source) / LINK_SHARE;
+    uint64_t rest = heat_rest(&source->heat, &pacing->where);
     source_undefer(source);
-    int result = choose(source, &rest, err);
-    if (result < 0) {
-        return result;
-    }
     pacing->state = PACING_ON; /* nothing is deferred from now on */
     pacing->began_ns = source_now(source);
     pacing->bytes_per_second = share - (rest < share / 2 ? rest : share / 2);
-    result = apply(source, err);
+    int result = apply(source, err);
     if (result == -EOPNOTSUPP) {
         *err = ERROR_NONE;
         pacing->state = PACING_REFUSED;
@@ -89,8 +101,8 @@ bool source_pace_helps(const struct source *source)
 static int tighten(struct source *source, struct error *err)
 {
     struct pacing *pacing = &source->pacing;
-    uint64_t least = slowest(source), rest;
-    int result = choose(source, &rest, err);
+    uint64_t least = slowest(source);
+    int result = choose(source, err);
     pacing->bytes_per_second /= 2;
     pacing->bytes_per_second = pacing->bytes_per_second > least ? pacing->bytes_per_second : least;
     return result < 0 ? result : apply(source, err);

@@ -5,10 +5,10 @@
  * they take at the measured rate, the device state, one more collection. At or under the target,
  * pre-copy is over, unless another short round would clearly make the blackout shorter still: the
  * target is what a user bears, not what he asks for. Rounds get shorter as long as the link outruns
- * the guest. When some rounds in a row did not shrink, more of them are no use by themselves: then
- * the source only watches, by collecting at short intervals, until the guest writes so little that
- * a round sent now would leave little enough behind (or a while has passed: then a round is tried
- * anyway). That goes on until the time limit.
+ * the guest. When some rounds in a row did not shrink, and writers cannot be paced, more of them
+ * are no use: then the source only watches, by collecting at short intervals, until the guest
+ * writes so little that a round sent now would leave little enough behind (or a while has passed:
+ * then a round is tried anyway). That goes on until the time limit.
  */
 #include "base/clock.h"
 #include "base/units.h"
@@ -16,6 +16,7 @@
 #include "engine/source_progress.h"
 
 #define STALLED_ROUNDS 3u
+#define STALLED_ROUNDS_MOST 20u /* while the link outruns the guest */
 #define WATCH_INTERVAL_NS (50 * NANOSECONDS_PER_MILLISECOND)
 #define WATCH_MOST_NS (1000 * NANOSECONDS_PER_MILLISECOND)
 #define POLISH_ROUNDS_MOST                                                 \
@@ -26,19 +27,21 @@
 
 /* Whether rounds still shrink. */
 struct convergence {
-    uint64_t least_pages; /* dirty after a round, ever */
-    uint32_t stalled;     /* rounds in a row that were not clearly below it */
+    uint64_t least_pages; /* dirty after the last round that made progress */
+    uint64_t bytes_sent;  /* by then */
+    uint32_t stalled;     /* rounds since then */
 };
 
-static void note_round(struct convergence *convergence, uint64_t pages)
+/* Slow progress is progress: several rounds together may have made it. */
+static void note_round(struct convergence *convergence, const struct source *source)
 {
+    uint64_t pages = source->round.pages_dirtied;
     if (pages < convergence->least_pages - convergence->least_pages / 8) {
         convergence->stalled = 0;
+        convergence->least_pages = pages;
+        convergence->bytes_sent = source_bytes_sent(source);
     } else {
         convergence->stalled++;
-    }
-    if (pages < convergence->least_pages) {
-        convergence->least_pages = pages;
     }
 }
 
@@ -126,16 +129,18 @@ static int watch(struct source *source, struct error *err)
 }
 
 /* Makes writers wait, if a look at what they do in a short time says so too. */
-static int consider_pace(struct source *source, bool stalled, struct error *err)
+static int consider_pace(struct source *source, uint64_t bytes_wasted, struct error *err)
 {
-    if (!source_pace_wanted(source, stalled)) {
-        return source_pace_adjust(source, err);
+    int result = source_pace_pays(source, bytes_wasted, err);
+    if (result <= 0) {
+        return result < 0 ? result : source_pace_adjust(source, err);
     }
-    int result = look(source, err);
-    if (result < 0 || is_over(source) || !source_pace_wanted(source, stalled)) {
+    result = look(source, err);
+    if (result < 0 || is_over(source)) {
         return result;
     }
-    return source_pace_begin(source, err);
+    result = source_pace_pays(source, bytes_wasted, err);
+    return result > 0 ? source_pace_begin(source, err) : result;
 }
 
 /* The first round is all there is. Tracking begins before the look, so that nothing is missed. */
@@ -185,19 +190,30 @@ static int polish(struct source *source, struct error *err)
     return result;
 }
 
+/* A guest that dirties less than the link carries is worth more rounds, even if they shrink slowly:
+ * while one only watches, more becomes dirty. */
+static bool rounds_are_no_use(const struct source *source, const struct convergence *convergence)
+{
+    bool outruns = source->dirty_per_second >= source_content_rate(source);
+    if (source_pace_helps(source)) {
+        return false;
+    }
+    return source->round.pages_dirtied == 0 ||
+           convergence->stalled >= (outruns ? STALLED_ROUNDS : STALLED_ROUNDS_MOST);
+}
+
 /* What to do after a round that did not leave little enough. */
 static int think(struct source *source, struct convergence *convergence, struct error *err)
 {
-    note_round(convergence, source->round.pages_dirtied);
-    bool stalled = convergence->stalled >= STALLED_ROUNDS;
+    note_round(convergence, source);
+    uint64_t bytes_wasted = source_bytes_sent(source) - convergence->bytes_sent;
     enum pacing_state before = source->pacing.state;
-    int result = consider_pace(source, stalled, err);
+    int result = consider_pace(source, bytes_wasted, err);
     if (result == 0 && source->pacing.state != before) {
         *convergence = (struct convergence){.least_pages = UINT64_MAX};
         return 0;
     }
-    bool idle = source->round.pages_dirtied == 0;
-    if (result == 0 && (stalled || idle) && !source_pace_helps(source) && !is_over(source)) {
+    if (result == 0 && rounds_are_no_use(source, convergence) && !is_over(source)) {
         result = watch(source, err);
     }
     return result;

@@ -14,7 +14,7 @@
 #include "engine/source_internal.h"
 #include "engine/source_progress.h"
 
-#define STRETCH_PAGES_LEAST 64u
+#define STRETCH_PAGES_LEAST 16u
 #define STRETCH_PAGES_MOST 65536u
 #define SHARE_FROM_BYTES (1u << 20)
 #define STRETCH_PAGES_UNKNOWN 1024u /* before the rate is known */
@@ -173,16 +173,23 @@ static void extend_round(struct source *source)
     source->on_lanes = source->lanes && pages >= source->lanes->worth_pages;
 }
 
-/* How many pages to send between two collections: a tenth of a second's. */
-static uint64_t stretch_pages(const struct source *source)
+static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
 {
-    uint64_t pages = source_content_rate(source) / 10 / ENGINE_PAGE_SIZE;
-    if (pages == 0) {
+    return value < least ? least : value > most ? most : value;
+}
+
+/* How many pages to send between two collections: an eighth of the round, but no more than a tenth
+ * of a second's, and no less than is worth the time of a collection. */
+static uint64_t stretch_pages(const struct source *source, uint64_t round_pages)
+{
+    double rate = (double)source_content_rate(source) / ENGINE_PAGE_SIZE;
+    if (rate <= 0) {
         return STRETCH_PAGES_UNKNOWN;
     }
-    return pages < STRETCH_PAGES_LEAST  ? STRETCH_PAGES_LEAST
-           : pages > STRETCH_PAGES_MOST ? STRETCH_PAGES_MOST
-                                        : pages;
+    uint64_t worth =
+        (uint64_t)(rate * 2 * (double)source->collect_took_ns / NANOSECONDS_PER_SECOND);
+    uint64_t most = clamp((uint64_t)(rate / 10), STRETCH_PAGES_LEAST, STRETCH_PAGES_MOST);
+    return clamp(round_pages / 8, clamp(worth, STRETCH_PAGES_LEAST, most), most);
 }
 
 /* Sends what is pending in a stretch. */
@@ -212,9 +219,11 @@ int source_send_pages(struct source *source, struct error *err)
 {
     extend_round(source);
     int result = send_dropped(source, err);
+    uint64_t pages = source->round.pages_to_send;
     struct page_run stretch = {0, 0};
     while (result == 0 && stretch.first < source->pending.pages && !is_cut_short(source)) {
-        stretch.count = page_set_span(&source->pending, stretch.first, stretch_pages(source));
+        stretch.count =
+            page_set_span(&source->pending, stretch.first, stretch_pages(source, pages));
         if (stretch.first > 0 && source->state == SOURCE_PRECOPY) { /* the first one just was */
             result = source_collect_run(source, stretch, err);
         }

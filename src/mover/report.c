@@ -15,13 +15,13 @@ static json_t *estimate(uint64_t value)
 
 json_t *report_progress(const struct engine_progress *progress)
 {
-    return json_pack("{s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "event", "progress",
-                     "phase", engine_phase_name(progress->phase), "fraction", progress->fraction,
-                     INTEGER(progress, round), INTEGER(progress, bytes_sent),
+    return json_pack("{s:s, s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:o, s:o}", "event",
+                     "progress", "phase", engine_phase_name(progress->phase), "fraction",
+                     progress->fraction, INTEGER(progress, round), INTEGER(progress, bytes_sent),
                      INTEGER(progress, bytes_remaining), INTEGER(progress, rate),
-                     INTEGER(progress, dirty_rate), INTEGER(progress, elapsed_ns), "remaining_ns",
-                     estimate(progress->remaining_ns), "predicted_blackout_ns",
-                     estimate(progress->predicted_blackout_ns));
+                     INTEGER(progress, dirty_rate), INTEGER(progress, elapsed_ns), "paced",
+                     progress->paced, "remaining_ns", estimate(progress->remaining_ns),
+                     "predicted_blackout_ns", estimate(progress->predicted_blackout_ns));
 }
 
 json_t *report_result(enum engine_outcome outcome, const struct error *err, json_t *statistics)
