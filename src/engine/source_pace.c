@@ -14,12 +14,12 @@
 #include "engine/source_internal.h"
 #include "engine/source_progress.h"
 
-#define LINK_SHARE                                                                                 \
-    2u                  /* of the link's rate writers may dirty one in so many bytes, all together \
-                         */
-#define REST_SHARE 4u   /* and where they do not wait */
-#define LEAST_SHARE 50u /* never made slower than that */
-#define CLOSE_SHARE 32u
+/* Shares of the rate of the link: one in so many. */
+#define LINK_SHARE 2u   /* what writers may dirty, all together */
+#define REST_SHARE 4u   /* and those who do not wait */
+#define LEAST_SHARE 50u /* no pace is slower */
+#define CLOSE_SHARE 32u /* a smaller distance to it is not told from none */
+
 #define WORTH_TIMES 3u /* what is paced is sent once more: it must save so many times that */
 
 /* Takes hot units until the rest is slow enough; the pace is what is left of the link's share. */

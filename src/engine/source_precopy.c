@@ -19,9 +19,8 @@
 #define STALLED_ROUNDS_MOST 20u /* while the link outruns the guest */
 #define WATCH_INTERVAL_NS (50 * NANOSECONDS_PER_MILLISECOND)
 #define WATCH_MOST_NS (1000 * NANOSECONDS_PER_MILLISECOND)
-#define POLISH_ROUNDS_MOST                                                 \
-    5u /* below the target: rounds that are worth their time are soon over \
-        */
+/* Below the target: rounds that are worth their time are soon over. */
+#define POLISH_ROUNDS_MOST 5u
 #define POLISH_ROUND_NS (200 * NANOSECONDS_PER_MILLISECOND) /* longest of them */
 #define POLISH_GAIN_NS (NANOSECONDS_PER_MILLISECOND / 2)    /* least gain of one */
 

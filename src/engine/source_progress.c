@@ -5,9 +5,8 @@
 #include "base/units.h"
 
 #define TELL_NS (100 * NANOSECONDS_PER_MILLISECOND)
-#define STOP_NS                                                                       \
-    (2 * NANOSECONDS_PER_MILLISECOND) /* from the last collection to the guest's stop \
-                                       */
+/* From the last collection to the guest's stop. */
+#define STOP_NS (2 * NANOSECONDS_PER_MILLISECOND)
 #define SAMPLE_NS (20 * NANOSECONDS_PER_MILLISECOND)
 
 /* The bar's way: the first round has most of it, each later one half of what is left below the

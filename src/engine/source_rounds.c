@@ -16,8 +16,8 @@
 
 #define STRETCH_PAGES_LEAST 16u
 #define STRETCH_PAGES_MOST 65536u
-#define SHARE_FROM_BYTES (1u << 20)
 #define STRETCH_PAGES_UNKNOWN 1024u /* before the rate is known */
+#define SHARE_FROM_BYTES (1u << 20)
 
 uint64_t source_bytes_sent(const struct source *source)
 {
