@@ -93,8 +93,8 @@ static void send_record(struct tcp_probe *probe)
         .client_ns = timeline_now(probe->timeline),
     };
 
-    if (probe->output_length == sizeof(probe->output))
-        return;
+    if (sizeof(probe->output) - probe->output_length < ECHO_RECORD_BYTES)
+        return; /* what was sent may have ended within a record */
     echo_record_encode(&record, probe->output + probe->output_length);
     probe->output_length += ECHO_RECORD_BYTES;
     probe->next_sequence++;

@@ -18,6 +18,7 @@
 
 #include <err.h>
 #include <errno.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <sched.h>
@@ -345,6 +346,8 @@ int main(int argc, char **argv)
     while (!client.ending || !timeline_is_settled(&client.timeline)) {
         struct epoll_event events[EVENTS_AT_ONCE];
         int count = epoll_wait(client.poll_descriptor, events, EVENTS_AT_ONCE, -1);
+        if (count < 0 && errno != EINTR)
+            err(1, "epoll_wait");
         for (int i = 0; i < count; i++)
             dispatch(&client, &events[i]);
     }
