@@ -4,7 +4,7 @@
 BUILD ?= build
 export DROVER_BUILD := $(abspath $(BUILD))
 
-.PHONY: help packages build guest demo test check-style lab soak bench-native fuzz install clean
+.PHONY: help packages build guest demo test check-style lab soak bench bench-quick fuzz install clean
 
 help:
 	@echo "make demo         install what is needed, build, move a real guest around a lab, show the result"
@@ -12,7 +12,8 @@ help:
 	@echo "make build        build into $(BUILD)/"
 	@echo "make lab          bring up a lab of three hosts to play with (drover lab down ends it)"
 	@echo "make soak         200 moves in a row under load; the result goes to docs/benchmarks/"
-	@echo "make bench-native total time beside QEMU's own multifd migration, same guest, same run"
+	@echo "make bench        Drover beside every mode of QEMU's own migration, same guest, same run"
+	@echo "make bench-quick  the same with fewer rows and runs, in less than 5 minutes"
 	@echo "make fuzz         what reads foreign bytes under libFuzzer, for a minute each"
 	@echo "make check-style  formatting, includes, sizes and clang-tidy only"
 	@echo "make install      install into PREFIX (default /usr/local)"
@@ -47,8 +48,11 @@ lab: build guest
 soak: build guest
 	@/usr/bin/python3 -B demo/soak.py $(SOAK)
 
-bench-native: build guest
-	@/usr/bin/python3 -B bench/native.py $(BENCH)
+bench: build guest
+	@/usr/bin/python3 -B bench/bench.py $(BENCH)
+
+bench-quick: build guest
+	@/usr/bin/python3 -B bench/bench.py --quick $(BENCH)
 
 fuzz: packages
 	@tests/fuzz/run 60

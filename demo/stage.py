@@ -53,22 +53,27 @@ class Stage:
         """Runs a drover command on a host."""
         return run(self.exec_command(host, DROVER, *command), **options)
 
+    def pids(self):
+        """Pid of each node's first process, by the node's name."""
+        nodes = json.loads(self.lab("status", "--json").stdout)["nodes"]
+        return {node["name"]: node["pid"] for node in nodes}
+
     def on_json(self, host, *command):
         return json.loads(self.on(host, *command, "--json").stdout)
 
-    def up(self):
-        self.lab("up", "--hosts", str(len(self.hosts)))
+    def up(self, **options):
+        self.lab("up", "--hosts", str(len(self.hosts)), **options)
 
     def down(self):
         self.lab("down", check=False)
 
-    def create_guest(self, vm, host, memory="512M", vcpus=2, disk="256M",
+    def create_guest(self, vm, host, memory="512M", vcpus=2, disk="256M", address=GUEST_ADDRESS,
                      arguments="drover.memory=192M drover.memory-rate=8M "
                                "drover.disk=/dev/vda drover.disk-rate=512K"):
         self.on(host, "vm", "create", vm, "--memory", memory, "--vcpus", str(vcpus), "--disk", disk,
                 "--nic", "vm", "--datastore", "shared", "--kernel", f"{GUEST}/vmlinuz",
                 "--initrd", f"{GUEST}/initramfs.gz", "--append",
-                f"console=ttyS0 quiet drover.name={vm} drover.ip={GUEST_ADDRESS}/24 {arguments}")
+                f"console=ttyS0 quiet drover.name={vm} drover.ip={address}/24 {arguments}")
         self.on(host, "vm", "start", vm)
 
     def ask(self, request="report", timeout=20):
@@ -87,8 +92,8 @@ class Stage:
                     raise Failure(f"the guest did not answer within {limit} s") from None
                 time.sleep(0.3)
 
-    def traffic(self, seconds):
-        client = TrafficClient(GUEST_ADDRESS, seconds, wrapper=self.exec_command("client"))
+    def traffic(self, seconds, address=GUEST_ADDRESS):
+        client = TrafficClient(address, seconds, wrapper=self.exec_command("client"))
         client.wait_until_started()
         return client
 

@@ -1,0 +1,214 @@
+"""make bench: Drover beside every mode of QEMU's own migration, same guest, same links, same run, alternating.
+
+    bench.py [--quick] [--rows data/loopback,hot/1g] [--engines drover,precopy] [--runs 5] [--minutes 25] [--list]
+
+Writes build/bench/report.json and prints a table. docs/benchmarks/README.md says what is compared and how.
+"""
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [os.path.join(ROOT, "demo")]
+from stage import BUILD, Failure, Stage, left_by  # noqa: E402
+
+import rows as plan  # noqa: E402
+import summary  # noqa: E402
+from measure import bare_stream, measure, set_link, set_writer  # noqa: E402
+from meters import ProcessorGroup  # noqa: E402
+from native_move import MigrationFailed  # noqa: E402
+from sides import DroverSide, QemuSide  # noqa: E402
+
+REPORT = os.path.join(BUILD, "bench/report.json")
+DROVER_ADDRESS, QEMU_ADDRESS = "10.77.0.11", "10.77.0.12"
+
+
+def say(text):
+    print(text, flush=True)
+
+
+class Bench:
+    """The lab, both sides and what has been measured so far."""
+
+    def __init__(self, options):
+        self.options = options
+        self.stage = Stage(f"bench-{os.getpid()}", hosts=2)
+        self.folder = tempfile.mkdtemp(prefix="drover-bench-")
+        self.groups = [ProcessorGroup("drover"), ProcessorGroup("qemu")]
+        self.drover = DroverSide(self.stage, self.groups[0], DROVER_ADDRESS, "bench-drover")
+        self.qemu = QemuSide(self.stage, self.groups[1], QEMU_ADDRESS, "bench-qemu", self.folder)
+        self.machine = None
+        self.measured = []
+        self.node_pids = []
+
+    def __enter__(self):
+        self.stage.up(preexec_fn=self.groups[0].enter)
+        pids = self.stage.pids()
+        self.node_pids = [pids[host] for host in self.stage.hosts]
+        return self
+
+    def __exit__(self, *exception):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is cleaned up, is cleaned up whole
+        self.stage.down()
+        for group in self.groups:
+            group.remove()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def side_of(self, engine):
+        return self.drover if engine == "drover" else self.qemu
+
+    def other_side(self, side):
+        return self.qemu if side is self.drover else self.drover
+
+    def _boot(self, row):
+        """The row's machine, on the sides that are wanted; once for all rows that share it."""
+        name = plan.GUESTS[row.guest].machine
+        if name == self.machine:
+            return
+        machine = plan.MACHINES[name]
+        for side in (self.drover, self.qemu):
+            side.end()
+        say(f"booting the guest \"{name}\"")
+        if "drover" in self.options.engines:
+            self.drover.boot(machine, "h1")
+            self.qemu.platform = self.drover.platform()
+        if set(self.options.engines) - {"drover"}:
+            with self.drover.halted():
+                self.qemu.boot(machine, "h1")
+        self.machine = name
+
+    def _run(self, row, engine):
+        side = self.side_of(engine)
+        with self.other_side(side).halted():
+            return measure(side, self.node_pids, row, engine, self.options)
+
+    def _choose_channels(self, row):
+        """One move with each number of channels; none of them counts."""
+        times = {}
+        for channels in plan.MULTIFD_CHANNELS:
+            self.options.channels = channels
+            times[channels] = self._run(row, "multifd")["total_s"]
+        self.options.channels = min(times, key=times.get)
+        tried = ", ".join(f"{channels}: {seconds:.2f} s" for channels, seconds in times.items())
+        say(f"multifd channels tried ({tried}): {self.options.channels} from now on")
+
+    def _prepare(self, row):
+        """Returns the rate of the link, and whether the guest can write as the row wants."""
+        self._boot(row)
+        set_link(self.stage, row.link)
+        guest = plan.GUESTS[row.guest]
+        with self.drover.halted(), self.qemu.halted():
+            rate = bare_stream(self.stage, row.link)
+        for side in (self.drover, self.qemu):
+            if side.where and (guest.link_share or guest.unpaced):
+                with self.other_side(side).halted():
+                    set_writer(side.line, guest, rate)
+        return rate
+
+    def measure_row(self, row):
+        rates = [self._prepare(row)]
+        engines = plan.engines_of(row, self.options.engines)
+        if self.options.channels is None and "multifd" in engines:
+            self._choose_channels(row)
+        runs = {engine: [] for engine in engines}
+        for number in range(self.options.runs):
+            for engine in plan.rotated(engines, number):
+                if summary.is_hopeless(runs[engine]):
+                    continue
+                figures = self._run(row, engine)
+                runs[engine].append(figures)
+                say(summary.run_line(row, engine, number, figures))
+            if number + 1 < self.options.runs:
+                with self.drover.halted(), self.qemu.halted():
+                    rates.append(bare_stream(self.stage, row.link))
+        self.measured += [summary.row_of(row, engine, runs[engine], rates) for engine in engines]
+
+    def report(self):
+        return {"machine": summary.machine_description(), "command": self.options.command,
+                "date": time.strftime("%Y-%m-%d"), "multifd_channels": self.options.channels,
+                "cap_s": self.options.cap, "rows": self.measured}
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description="Drover beside QEMU's own migration.")
+    parser.add_argument("--quick", action="store_true", help="the rows for every day, in less than 5 minutes")
+    parser.add_argument("--rows", type=plan.parse_rows, help="GUEST/LINK,... (--list names them)")
+    parser.add_argument("--engines", type=plan.parse_engines, default=list(plan.ENGINES))
+    parser.add_argument("--runs", type=int, help="of each engine in each row (5; quick: 2)")
+    parser.add_argument("--minutes", type=float, help="fewer runs where this is not enough for all")
+    parser.add_argument("--cap", type=int, help="seconds after which a move is given up (30; quick: 12)")
+    parser.add_argument("--channels", type=int, help="of multifd (found out)")
+    parser.add_argument("--list", action="store_true", help="rows and engines, and how long they take")
+    options = parser.parse_args()
+    options.rows = options.rows or plan.parse_rows(",".join(plan.QUICK_ROWS if options.quick else plan.FULL_ROWS))
+    options.runs = options.runs or (2 if options.quick else 5)
+    options.cap = options.cap or (12 if options.quick else 30)
+    options.command = "make bench-quick" if options.quick else "make bench"
+    given = [word for word in sys.argv[1:] if word != "--quick"]
+    if given:
+        options.command += f' BENCH="{" ".join(given)}"'
+    return options
+
+
+def list_plan():
+    for text in plan.FULL_ROWS:
+        row = plan.parse_row(text)
+        say(f"{text:<15} {plan.GUESTS[row.guest].description}; {plan.LINK_TITLES[row.link]}")
+    say(f"any of the guests {', '.join(plan.GUESTS)} goes with any of the links {', '.join(plan.LINKS)}")
+    say(f"engines: {', '.join(plan.ENGINES)}")
+
+
+def announce(options):
+    search = options.channels is None
+    if options.minutes:
+        options.runs = plan.runs_that_fit(options.rows, options.engines, options.runs, options.cap, search,
+                                          options.minutes)
+    estimate = plan.plan_estimate_s(options.rows, options.engines, options.runs, options.cap, search)
+    say(f"{len(options.rows)} rows, {options.runs} runs of each engine: about {estimate / 60:.0f} minutes")
+
+
+def write_report(report):
+    os.makedirs(os.path.dirname(REPORT), exist_ok=True)
+    with open(REPORT, "w") as file:
+        json.dump(report, file, indent=1)
+    say("")
+    say(summary.table(report["rows"]))
+    say(f"\nFigures: {REPORT}")
+
+
+def run_bench(options):
+    announce(options)
+    with Bench(options) as bench:
+        try:
+            for row in options.rows:
+                bench.measure_row(row)
+        finally:
+            if bench.measured:
+                write_report(bench.report())
+
+
+def main():
+    options = parse_arguments()
+    if options.list:
+        return list_plan()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    begun = time.monotonic()
+    try:
+        run_bench(options)
+    except (Failure, MigrationFailed, OSError, subprocess.SubprocessError) as error:
+        return f"bench: {error}"
+    except KeyboardInterrupt:
+        return "bench: interrupted; the lab is down again"
+    left = left_by(f"bench-{os.getpid()}")
+    say(f"{(time.monotonic() - begun) / 60:.1f} minutes")
+    return f"bench: left behind: {', '.join(left)}" if left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""One run: an undisturbed guest first, then its move; everything measured alike whichever engine moves it."""
+import json
+import subprocess
+import time
+
+from meters import sample
+from rows import ENGINES, GUESTS, LINKS, MACHINES
+from stage import BUILD, Failure
+
+BARE_STREAM = f"{BUILD}/bench/drover-bare-stream"
+STREAM_PORT = 7800
+STREAM_S = 1.0
+STREAM_BYTES_MOST = 1536 * 2**20
+UNDISTURBED_S = 2.0
+SETTLE_S = 1.0
+TRAFFIC_LIMIT_S = 600
+PAGE_BYTES = 4096
+MIB = 2**20
+
+TOUCH = """import mmap, sys
+memory = mmap.mmap(-1, int(sys.argv[1]) << 20)
+memory.madvise(mmap.MADV_HUGEPAGE)
+for offset in range(0, len(memory), 4096):
+    memory[offset] = 1
+"""
+
+
+def touch_memory(mebibytes):
+    """A virtual machine's memory is slow at its first touch, and again a moment after it was given back."""
+    subprocess.run(["/usr/bin/python3", "-c", TOUCH, str(mebibytes)], check=True)
+
+
+def memory_touched_mib(row):
+    """What a destination will need, and some more."""
+    return MACHINES[GUESTS[row.guest].machine].data_mib * 5 // 4 + 256
+
+
+def set_link(stage, link):
+    rate = LINKS[link]
+    for host in stage.hosts:
+        stage.lab("rate", host, "migration", str(rate) if rate else "none")
+
+
+def bare_stream(stage, link):
+    """Bytes a second over one TCP connection between two hosts, nothing else done."""
+    count = int(min(STREAM_BYTES_MOST, (LINKS[link] or STREAM_BYTES_MOST) * STREAM_S))
+    arguments = ["10.78.0.2", str(STREAM_PORT), str(count)]
+    touch_memory(count // MIB + 64)
+    receiver = subprocess.Popen(stage.exec_command("h2", BARE_STREAM, "receive", *arguments), text=True,
+                                stdout=subprocess.PIPE)
+    try:
+        sender = subprocess.run(stage.exec_command("h1", BARE_STREAM, "send", *arguments), text=True,
+                                stdout=subprocess.PIPE, timeout=120)
+        if sender.returncode != 0:
+            raise Failure(f"the bare TCP stream failed: exit {sender.returncode}")
+        return count / json.loads(sender.stdout)["seconds"]
+    finally:
+        receiver.kill()
+        receiver.communicate()
+
+
+def set_writer(line, guest, link_rate):
+    """Returns the bytes a second that the guest was asked to write, None without limit."""
+    rate = "max" if guest.unpaced else int(guest.link_share * link_rate)
+    line.ask(f"memory rate {rate}")
+    return None if guest.unpaced else rate
+
+
+class Undisturbed:
+    """What the guest does and uses in a second while nobody moves it."""
+
+    def __init__(self, first, last):
+        seconds = last.at - first.at
+        self.cpu = (last.cpu_s - first.cpu_s) / seconds
+        self.busy = (last.busy_s - first.busy_s) / seconds
+        self.pages = (last.pages_written - first.pages_written) / seconds
+
+
+def _figures(move, undisturbed, before, moved, settled, seen, report):
+    """`moved` is taken right after the move, `settled` when the source has gone too."""
+    expected = undisturbed.pages * (moved.at - before.at)
+    lost_pages = expected - (moved.pages_written - before.pages_written)
+    # A guest that was held back used less for itself: only what its work cost undisturbed is not the move's.
+    share = 1 - max(0, lost_pages) / expected if expected else 1
+    span = settled.at - before.at
+    lost_s = lost_pages / undisturbed.pages if undisturbed.pages else 0.0
+    shift = seen["guest_clock_shift_ms"]
+    return {"completed": move.completed, "total_s": move.total_s, "wall_s": move.wall_s,
+            "blackout_ms": None if shift is None or not move.completed else max(0.0, -shift),
+            "stopped_ms": move.stopped_ms, "guest_gap_ms": report["clock"]["longest_gap_ms"],
+            "client_gap_ms": seen["max_udp_gap_ms"],
+            "wire_bytes": settled.wire_bytes - before.wire_bytes,
+            "cpu_s": settled.cpu_s - before.cpu_s - undisturbed.cpu * span * share,
+            "machine_busy_s": settled.busy_s - before.busy_s - undisturbed.busy * span * share,
+            "guest_work_lost_s": lost_s if expected else None,
+            "guest_work_lost_pct": 100 * lost_s / move.total_s if expected else None,
+            "undisturbed_bytes_per_s": undisturbed.pages * PAGE_BYTES,
+            "detail": move.detail}
+
+
+def measure(side, node_pids, row, engine, options):
+    """Moves the side's guest once; the other side's is halted. Returns the run's figures."""
+    def now():
+        return sample(side.group, node_pids, side.line)
+
+    busy = bool(GUESTS[row.guest].link_share or GUESTS[row.guest].unpaced)
+    with side.stage.traffic(TRAFFIC_LIMIT_S, side.address) as traffic:
+        time.sleep(SETTLE_S / 2)
+        first = now()
+        time.sleep(UNDISTURBED_S)
+        undisturbed = Undisturbed(first, now())
+        touch_memory(memory_touched_mib(row))
+        side.line.ask("clock-reset")
+        quiet = traffic.mark("undisturbed")
+        before = now()
+        move = side.move(ENGINES[engine], options.cap, options.channels, busy)
+        moved = now()
+        time.sleep(SETTLE_S)
+        settled, report = now(), side.line.ask()
+        seen = traffic.mark("move")
+    figures = _figures(move, undisturbed, before, moved, settled, seen, report)
+    figures["undisturbed_client_gap_ms"] = quiet["max_udp_gap_ms"]
+    return figures

@@ -1,0 +1,174 @@
+"""What the bench compares: guests, links, engines, and how long it will take. No I/O."""
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A guest as it boots; its memory writer rests until a row gives it a rate."""
+    memory_mib: int
+    data_mib: int
+    arguments: str
+    boot_s: float
+
+    def guest_arguments(self):
+        return f"drover.memory={self.data_mib}M drover.memory-verify-rate=0 {self.arguments}".strip()
+
+
+@dataclass(frozen=True)
+class Guest:
+    """A machine and what its memory writer does while it is moved."""
+    machine: str
+    description: str
+    link_share: float = 0.0  # of what the link carries
+    unpaced: bool = False    # writes as fast as it can
+
+
+@dataclass(frozen=True)
+class Row:
+    guest: str
+    link: str
+
+    @property
+    def name(self):
+        return f"{self.guest}/{self.link}"
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Drover, or one of QEMU's own modes: its capabilities, besides what all of them get."""
+    title: str
+    capabilities: tuple = ()
+    parameters: tuple = ()
+    multifd: bool = False
+    postcopy: bool = False
+
+
+MACHINES = {
+    "data": Machine(2048, 1536, "drover.memory-fill=random", 25),
+    "empty": Machine(8192, 16, "", 6),
+    "text": Machine(2048, 1024, "drover.memory-fill=text", 20),
+    "writer": Machine(512, 192, "drover.memory-pattern=random", 7),
+    "hot": Machine(512, 192, "drover.memory-pattern=hot:32M", 7),
+}
+
+GUESTS = {
+    "data": Guest("data", "2 GiB, 1.5 GiB of random data, idle"),
+    "empty": Guest("empty", "8 GiB, almost empty, idle"),
+    "text": Guest("text", "2 GiB, 1 GiB of text, idle"),
+    "write10": Guest("writer", "dirties 10 % of what the link carries", 0.1),
+    "write50": Guest("writer", "dirties 50 % of what the link carries", 0.5),
+    "write90": Guest("writer", "dirties 90 % of what the link carries", 0.9),
+    "write150": Guest("writer", "dirties 150 % of what the link carries", 1.5),
+    "hot": Guest("hot", "rewrites 32 MiB without pause", unpaced=True),
+}
+
+# Bytes a second, and the name for people; None: as fast as the machine copies.
+LINKS = {"loopback": None, "10g": 1_250_000_000, "1g": 125_000_000}
+LINK_TITLES = {"loopback": "loopback, unlimited", "10g": "10 Gbit/s", "1g": "1 Gbit/s"}
+
+ENGINES = {
+    "drover": Engine("Drover"),
+    "precopy": Engine("QEMU pre-copy"),
+    "multifd": Engine("QEMU multifd", ("multifd",), multifd=True),
+    "multifd-zstd": Engine("QEMU multifd + zstd", ("multifd",), (("multifd-compression", "zstd"),), multifd=True),
+    "postcopy": Engine("QEMU post-copy", ("postcopy-ram",), postcopy=True),
+    "auto-converge": Engine("QEMU auto-converge", ("auto-converge",)),
+}
+
+MULTIFD_CHANNELS = (1, 2, 4)
+
+FULL_ROWS = ("data/loopback", "data/10g", "empty/loopback", "text/1g", "write10/1g", "write50/1g", "write90/1g",
+             "write150/1g", "write10/10g", "hot/1g", "hot/10g")
+QUICK_ROWS = ("data/loopback", "empty/loopback", "write50/1g", "write150/1g")
+
+# What goes before and after a move: the undisturbed guest, touching memory, starting and ending QEMU, settling.
+AROUND_A_MOVE_S = 6.5
+AROUND_A_ROW_S = 3.0
+UP_AND_DOWN_S = 6.0
+ASSUMED_LOOPBACK = 1_000_000_000
+# An engine that did not complete so many times has shown it: no further runs of it in that row.
+INCOMPLETE_RUNS_MOST = 2
+
+
+def parse_row(text):
+    guest, _, link = text.partition("/")
+    if guest not in GUESTS or link not in LINKS:
+        raise ValueError(f"no row \"{text}\": a row is GUEST/LINK; guests: {', '.join(GUESTS)}; "
+                         f"links: {', '.join(LINKS)}")
+    return Row(guest, link)
+
+
+def parse_rows(text):
+    """In an order in which each machine boots once."""
+    rows = [parse_row(word) for word in text.split(",")]
+    machines = list(MACHINES)
+    return sorted(rows, key=lambda row: machines.index(GUESTS[row.guest].machine))
+
+
+def parse_engines(text):
+    names = text.split(",")
+    for name in names:
+        if name not in ENGINES:
+            raise ValueError(f"no engine \"{name}\"; there are: {', '.join(ENGINES)}")
+    return names
+
+
+def engines_of(row, wanted):
+    """Auto-converge where a writer needs throttling, multifd's compression where data compresses."""
+    guest = GUESTS[row.guest]
+    left_out = set()
+    if guest.link_share < 0.9 and not guest.unpaced:
+        left_out.add("auto-converge")
+    if row.guest != "text":
+        left_out.add("multifd-zstd")
+    return [name for name in wanted if name not in left_out]
+
+
+def rotated(names, run):
+    """Each run begins with another engine: none always follows the same one."""
+    start = run % len(names) if names else 0
+    return names[start:] + names[:start]
+
+
+def move_estimate_s(row, engine, cap_s):
+    """A guess for the plan, from how such moves went; not a measurement."""
+    guest, link = GUESTS[row.guest], LINKS[row.link] or ASSUMED_LOOPBACK
+    machine = MACHINES[guest.machine]
+    data = machine.data_mib * 2**20 + 120e6
+    once = data / link + machine.memory_mib / 8192
+    overload = guest.link_share >= 1 or guest.unpaced
+    if engine == "drover" and row.guest == "text":
+        return once / 2
+    if engine in ("drover", "postcopy") or not (guest.link_share or overload):
+        return once + 0.3
+    if overload:
+        return cap_s
+    return min(cap_s, once / (1 - guest.link_share) + 0.5)
+
+
+def runs_of(row, engine, runs):
+    """Pre-copy without throttling does not complete against these writers: it is not tried for ever."""
+    guest = GUESTS[row.guest]
+    hopeless = engine in ("precopy", "multifd") and (guest.link_share >= 1 or guest.unpaced)
+    return min(runs, INCOMPLETE_RUNS_MOST) if hopeless else runs
+
+
+def plan_estimate_s(rows, wanted, runs, cap_s, search_channels):
+    """Seconds that the whole bench will take, about."""
+    total = UP_AND_DOWN_S
+    for machine in {GUESTS[row.guest].machine for row in rows}:
+        total += MACHINES[machine].boot_s
+    for row in rows:
+        total += AROUND_A_ROW_S
+        for engine in engines_of(row, wanted):
+            total += runs_of(row, engine, runs) * (AROUND_A_MOVE_S + move_estimate_s(row, engine, cap_s))
+    if search_channels and rows and "multifd" in wanted:
+        total += len(MULTIFD_CHANNELS) * (AROUND_A_MOVE_S + move_estimate_s(rows[0], "multifd", cap_s))
+    return total
+
+
+def runs_that_fit(rows, wanted, runs, cap_s, search_channels, minutes):
+    """As many runs as asked for, or as the time allows; at least one."""
+    while runs > 1 and plan_estimate_s(rows, wanted, runs, cap_s, search_channels) > minutes * 60:
+        runs -= 1
+    return runs
