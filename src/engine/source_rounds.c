@@ -271,8 +271,8 @@ static int end_on_lanes(struct source *source, unsigned *ret_lanes, struct error
     }
     lanes->operations->settle(lanes->lanes, &figures);
     note_figures(source, &figures);
-    if (*ret_lanes > source->statistics->channels) {
-        source->statistics->channels = *ret_lanes;
+    if (*ret_lanes + 1 > source->statistics->channels) {
+        source->statistics->channels = *ret_lanes + 1;
     }
     return 0;
 }

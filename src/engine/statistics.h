@@ -59,7 +59,7 @@ struct engine_statistics {
     uint32_t round_count; /* all, also those beyond ENGINE_ROUNDS_KEPT */
     uint64_t bytes_sent;  /* on the wire, all kinds */
     uint64_t device_state_bytes;
-    uint32_t channels;          /* connections that carried pages */
+    uint32_t channels;          /* connections that carried pages, the first included */
     uint64_t content_bytes;     /* of pages sent, before any compression */
     uint64_t pages_lz4;         /* of these so many pages went compressed, by method */
     uint64_t pages_zstd;        /* likewise */
