@@ -164,13 +164,15 @@ static uint64_t fill_batch(struct source *source, uint64_t page, uint64_t end, u
     return page;
 }
 
-/* What is about to be sent belongs to the round. */
+/* What is about to be sent belongs to the round. What saving the state dirtied goes over channel 0
+ * alone: pages of it may be on their way already, and only there nothing overtakes them. */
 static void extend_round(struct source *source)
 {
     uint64_t pages = page_set_count(&source->pending);
     source->round.pages_to_send += pages + page_set_count(&source->dropped);
     source->round.pages_dirtied = 0;
-    source->on_lanes = source->lanes && pages >= source->lanes->worth_pages;
+    source->on_lanes =
+        source->lanes && pages >= source->lanes->worth_pages && source->state != SOURCE_SAVING;
 }
 
 static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)
@@ -274,7 +276,7 @@ static int end_on_lanes(struct source *source, unsigned *ret_lanes, struct error
     if (*ret_lanes + 1 > source->statistics->channels) {
         source->statistics->channels = *ret_lanes + 1;
     }
-    return 0;
+    return keep_limit(source, err); /* all of the round's bytes are known only now */
 }
 
 /* What packing makes of pages, for the predictions: from rounds that are large enough to tell. */

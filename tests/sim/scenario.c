@@ -186,7 +186,7 @@ static void make_machine(struct scenario *scenario)
     machine->load_ns = random_scale(random, 1e4, 20e6);
     machine->run_ns = random_scale(random, 1e4, 5e6);
     machine->commit_ns = random_scale(random, 1e4, 20e6);
-    machine->dirtied_by_saving = random_between(random, 0, 3);
+    machine->dirtied_by_saving = random_between(random, 0, random_once_in(random, 8) ? 40 : 3);
     machine->moment = at_moment;
     machine->scenario = scenario;
 }
