@@ -178,19 +178,6 @@ int socket_wait_readable(int fd, uint64_t timeout_ns)
     return wait_for(fd, POLLIN, timeout_ns);
 }
 
-/* Waits for a non-blocking connect to end; 0 or the reason it failed. */
-static int finish_connect(int fd, uint64_t timeout_ns)
-{
-    int ready = wait_for(fd, POLLOUT, timeout_ns);
-    if (ready <= 0) {
-        return ready < 0 ? ready : -ETIMEDOUT;
-    }
-    int reason = 0;
-    socklen_t length = sizeof(reason);
-    getsockopt(fd, SOL_SOCKET, SO_ERROR, &reason, &length);
-    return -reason;
-}
-
 /* The port is left to connect(2), so that all ports serve for each destination. */
 static int bind_local(int fd, const char *local_address, struct error *err)
 {
@@ -208,11 +195,12 @@ static int bind_local(int fd, const char *local_address, struct error *err)
     return 0;
 }
 
-int socket_connect_tcp_from(const char *local_address, const char *address, uint16_t port,
-                            uint64_t timeout_ns, struct error *err)
+int socket_connect_begin(const char *local_address, const char *address, uint16_t port,
+                         struct error *err)
 {
     struct sockaddr_storage target;
     socklen_t length;
+    int on = 1;
     int result = tcp_address(address, port, &target, &length, err);
     if (result < 0) {
         return result;
@@ -225,14 +213,40 @@ int socket_connect_tcp_from(const char *local_address, const char *address, uint
     if (result < 0) {
         return result;
     }
-    if (connect(fd, (struct sockaddr *)&target, length) < 0) {
-        result = errno == EINPROGRESS ? finish_connect(fd, timeout_ns) : -errno;
-    }
-    if (result < 0) {
-        return error_set_errno(err, result, "cannot connect to %s port %u", address, port);
-    }
-    int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (connect(fd, (struct sockaddr *)&target, length) < 0 && errno != EINPROGRESS) {
+        return error_set_errno(err, errno, "cannot connect to %s port %u", address, port);
+    }
+    return steal_fd(&fd);
+}
+
+int socket_connect_end(int fd, const char *address, uint16_t port, uint64_t timeout_ns,
+                       struct error *err)
+{
+    int reason = 0;
+    socklen_t length = sizeof(reason);
+    int ready = wait_for(fd, POLLOUT, timeout_ns);
+    if (ready <= 0) {
+        reason = ready < 0 ? -ready : ETIMEDOUT;
+    } else {
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &reason, &length);
+    }
+    return reason == 0
+               ? 0
+               : error_set_errno(err, reason, "cannot connect to %s port %u", address, port);
+}
+
+int socket_connect_tcp_from(const char *local_address, const char *address, uint16_t port,
+                            uint64_t timeout_ns, struct error *err)
+{
+    CLEANUP_CLOSE int fd = socket_connect_begin(local_address, address, port, err);
+    if (fd < 0) {
+        return fd;
+    }
+    int result = socket_connect_end(fd, address, port, timeout_ns, err);
+    if (result < 0) {
+        return result;
+    }
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
     return steal_fd(&fd);
 }

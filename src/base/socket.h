@@ -26,6 +26,13 @@ int socket_connect_tcp(const char *address, uint16_t port, uint64_t timeout_ns, 
 int socket_connect_tcp_from(const char *local_address, const char *address, uint16_t port,
                             uint64_t timeout_ns, struct error *err);
 
+/* The same in two steps, for who has to be able to give up meanwhile: a connection that is under
+ * way, non-blocking, which shutdown(2) ends; and its end: 0, or why there is none. */
+int socket_connect_begin(const char *local_address, const char *address, uint16_t port,
+                         struct error *err);
+int socket_connect_end(int fd, const char *address, uint16_t port, uint64_t timeout_ns,
+                       struct error *err);
+
 /* Accepts within a time limit (-ETIMEDOUT). */
 int socket_accept(int listener, uint64_t timeout_ns, struct error *err);
 

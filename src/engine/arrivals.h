@@ -26,7 +26,8 @@ struct engine_arrivals_operations {
     /* After await_round(): what came goes into `received` and `pages`, and the lanes go on. */
     void (*settle)(void *arrivals, struct page_set *received, uint64_t *pages);
 
-    /* No more pages come: when it returns no lane touches the guest's memory. */
+    /* No more pages come: when it returns no lane touches the guest's memory, nor `received`, and
+     * none will be let in. May be called again. */
     void (*close)(void *arrivals);
 
     /* A running total. */

@@ -178,7 +178,7 @@ static int await_arrivals(struct destination *destination, const struct wire_rou
                           struct error *err)
 {
     const struct engine_arrivals *arrivals = destination->arrivals;
-    uint64_t began_ns = now(destination);
+    uint64_t began_ns = now(destination), bytes = 0;
     if (!arrivals) {
         return error_set(err, EPROTO, "the source has %u channels more than this side let in",
                          end->channels);
@@ -191,6 +191,10 @@ static int await_arrivals(struct destination *destination, const struct wire_rou
         }
         if (result != 0) {
             return result < 0 ? result : 0;
+        }
+        if (bytes_received(destination) != bytes) { /* a slow link is not a silent one */
+            bytes = bytes_received(destination);
+            began_ns = now(destination);
         }
         if (now(destination) - began_ns >= destination->options->silence_limit_ns) {
             return error_set(err, ETIMEDOUT, "a part of round %u is missing", end->number);
@@ -446,6 +450,9 @@ engine_destination_run(const struct engine_destination_options *options,
     if (lane_receiver_init(&destination->lane, &destination->stream, guest, &destination->received,
                            err) == 0) {
         outcome = run(destination, err);
+    }
+    if (arrivals) {
+        arrivals->operations->close(arrivals->arrivals);
     }
     ret_statistics->bytes_received = bytes_received(destination);
     destination_free(destination);

@@ -36,6 +36,11 @@ struct engine_lanes_operations {
 
     /* Pages dealt with since the last settle(): for who watches. */
     uint64_t (*pages_done)(void *lanes);
+
+    /* The move is over, however it ended: hangs up. When it returns, nothing of `terms` nor of the
+     * guest is looked at any more. Called once, whether or not open() was; bytes_sent() may follow.
+     */
+    void (*close)(void *lanes);
 };
 
 struct engine_lanes {

@@ -298,6 +298,9 @@ engine_source_run(const struct engine_source_options *options,
     if (init_lane(source, err) == 0) {
         outcome = run(source, err);
     }
+    if (lanes) {
+        lanes->operations->close(lanes->lanes);
+    }
     finish_statistics(source);
     source_free(source);
     return outcome;

@@ -98,13 +98,13 @@ int source_poll_peer(struct source *source, struct error *err)
     }
 }
 
-/* When a wait is over although nothing came: after an absolute limit, or when the destination has
- * neither said nor taken anything for long. */
+/* When a wait is over although nothing came: when the destination has neither said nor taken
+ * anything for so long. Where it is absolute, words that were not waited for do not count. */
 struct patience {
     uint64_t limit_ns;
     bool absolute;
     uint64_t since_ns;
-    uint64_t queued;
+    uint64_t queued; /* the least so far */
 };
 
 static struct patience patience_begin(const struct source *source, uint64_t limit_ns)
@@ -119,7 +119,7 @@ static int patience_check(const struct source *source, struct patience *patience
                           enum wire_type type, struct error *err)
 {
     uint64_t still_queued = source_bytes_queued(source);
-    if (!patience->absolute && still_queued != patience->queued) {
+    if (still_queued < patience->queued) {
         patience->queued = still_queued;
         patience->since_ns = source_now(source);
     }

@@ -82,6 +82,7 @@ static void *lane_thread(void *argument)
         atomic_store(&lane->bytes_received, lane->stream.bytes_received);
     }
     if (result < 0) {
+        error_wrap(&err, "connection %u of the move failed", lane->number);
         fail(lane, &err);
     }
     return NULL;
@@ -104,6 +105,9 @@ static int greet(struct destination_lane *lane, struct error *err)
     if (result < 0) {
         return result;
     }
+    if (channel > lanes->most) {
+        return error_set(err, EPROTO, "there is no channel %u, only %u", channel, lanes->most);
+    }
     for (unsigned i = 0; i < lanes->count; i++) {
         if (channel == 0 || lanes->lane[i].number == channel) {
             return error_set(err, EPROTO, "channel %u is there already", channel);
@@ -113,26 +117,35 @@ static int greet(struct destination_lane *lane, struct error *err)
     return handshake_send_welcome(&lane->stream, &terms, lanes->most + 1, err);
 }
 
-/* From here on the lane counts. */
-static int start(struct destination_lane *lane, struct error *err)
+/* From here on the lane counts. The lock is held: once the lanes are closed nobody may look at what
+ * the engine lent them. */
+static int start_locked(struct destination_lane *lane, struct error *err)
 {
     struct destination_lanes *lanes = lane->lanes;
+    if (lanes->closing) {
+        return error_set(err, ECANCELED, "the move is over");
+    }
     int result =
         lane_receiver_init(&lane->receiver, &lane->stream, lanes->guest, lanes->received, err);
     if (result < 0) {
         return result;
     }
     lane->channel.stall_limit_ns = SOCKET_CHANNEL_STALL_NS;
-    pthread_mutex_lock(&lanes->lock);
-    int failed =
-        lanes->closing ? ECANCELED : pthread_create(&lane->thread, NULL, lane_thread, lane);
-    lanes->count += failed == 0;
-    pthread_mutex_unlock(&lanes->lock);
+    int failed = pthread_create(&lane->thread, NULL, lane_thread, lane);
     if (failed) {
         lane_receiver_done(&lane->receiver);
         return error_set_errno(err, failed, "cannot start a thread");
     }
+    lanes->count++;
     return 0;
+}
+
+static int start(struct destination_lane *lane, struct error *err)
+{
+    pthread_mutex_lock(&lane->lanes->lock);
+    int result = start_locked(lane, err);
+    pthread_mutex_unlock(&lane->lanes->lock);
+    return result;
 }
 
 static void admit(struct destination_lanes *lanes, int fd)

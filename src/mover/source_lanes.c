@@ -55,30 +55,58 @@ static int greet(struct source_lane *lane, struct error *err)
     return result < 0 ? result : handshake_check_welcome(&terms, body, length, &most, err);
 }
 
-static int connect_lane(struct source_lane *lane, struct error *err)
+static const struct mover_path *path_of(const struct source_lane *lane)
+{
+    const struct mover_setup *setup = lane->lanes->setup;
+    return &setup->paths[lane->number % setup->path_count];
+}
+
+/* The lane's from here on, so that who closes the lanes finds the socket, whatever it is doing. */
+static int adopt_socket(struct source_lane *lane, int fd, struct error *err)
 {
     struct source_lanes *lanes = lane->lanes;
-    const struct mover_path *path = &lanes->setup->paths[lane->number % lanes->setup->path_count];
-    int fd = socket_connect_tcp_from(path->local_address, path->address, path->port,
-                                     CONNECT_TIMEOUT_NS, err);
+    pthread_mutex_lock(&lanes->lock);
+    socket_channel_init(&lane->channel, fd, lanes->cancelled);
+    bool closing = lanes->closing;
+    pthread_mutex_unlock(&lanes->lock);
+    lane->stream = (struct stream){.channel = &lane->channel.channel, .peer = "destination"};
+    return closing ? error_set(err, ECANCELED, "the move is over") : 0;
+}
+
+static int connect_lane(struct source_lane *lane, struct error *err)
+{
+    const struct mover_path *path = path_of(lane);
+    int fd = socket_connect_begin(path->local_address, path->address, path->port, err);
     if (fd < 0) {
         return fd;
     }
-    pthread_mutex_lock(&lanes->lock); /* who closes the lanes looks for the socket */
-    socket_channel_init(&lane->channel, fd, lanes->cancelled);
-    pthread_mutex_unlock(&lanes->lock);
-    lane->stream = (struct stream){.channel = &lane->channel.channel, .peer = "destination"};
-    int result = greet(lane, err);
+    int result = adopt_socket(lane, fd, err);
     if (result == 0) {
-        result = lane_sender_init(&lane->sender, &lane->stream, lanes->terms, false, err);
+        result = socket_connect_end(fd, path->address, path->port, CONNECT_TIMEOUT_NS, err);
+    }
+    if (result == 0) {
+        result = greet(lane, err);
+    }
+    if (result == 0) {
+        result = lane_sender_init(&lane->sender, &lane->stream, lane->lanes->terms, false, err);
     }
     return result;
 }
 
-static bool may_take(const struct source_lane *lane)
+/* Those that are in use are the first of those that are there. */
+static bool is_active(const struct source_lane *lane)
 {
     const struct source_lanes *lanes = lane->lanes;
-    return lanes->queue_length > 0 && lane->number <= lanes->count.active;
+    unsigned before = 0;
+    for (unsigned i = 0; i + 1 < lane->number; i++) {
+        before += lanes->lane[i].state == SOURCE_LANE_READY;
+    }
+    return before < lanes->count.active;
+}
+
+static bool may_take(const struct source_lane *lane)
+{
+    return lane->lanes->queue_length > 0 && is_active(lane);
 }
 
 static bool must_end(const struct source_lane *lane)
@@ -136,6 +164,8 @@ static void serve(struct source_lane *lane)
         }
     }
     if (result < 0) {
+        const struct mover_path *path = path_of(lane);
+        error_wrap(&err, "connection %u of the move, to %s, failed", lane->number, path->address);
         fail(lanes, &err);
     }
 }
@@ -272,11 +302,10 @@ static int end_round_on_all(void *argument, uint32_t number, uint64_t timeout_ns
     if (lanes->ending != number) {
         lanes->ending = number;
         lanes->ended_lanes = 0;
-        pthread_cond_broadcast(&lanes->work);
     }
     while (!lanes->failed && !is_quiet(lanes) && result == 1) {
+        pthread_cond_broadcast(&lanes->work); /* the last batch may have been taken just now */
         result = await_change(lanes, deadline);
-        pthread_cond_broadcast(&lanes->work);
     }
     if (lanes->failed) {
         result = failure(lanes, err);
@@ -304,7 +333,11 @@ static void settle(void *argument, struct lane_figures *sum)
 
 static uint64_t bytes_sent(void *argument)
 {
-    return total_sent(argument);
+    struct source_lanes *lanes = argument;
+    pthread_mutex_lock(&lanes->lock); /* a lane may be about to begin */
+    uint64_t bytes = total_sent(lanes);
+    pthread_mutex_unlock(&lanes->lock);
+    return bytes;
 }
 
 static uint64_t pages_done(void *argument)
@@ -332,6 +365,33 @@ static uint64_t bytes_queued(void *argument)
     return bytes;
 }
 
+/* A lane that connects, sends, or waits to be greeted, is woken by its socket's end. */
+static void hang_up(struct source_lanes *lanes)
+{
+    pthread_mutex_lock(&lanes->lock);
+    lanes->closing = true;
+    for (unsigned i = 0; i < lanes->lane_count; i++) {
+        if (lanes->lane[i].channel.fd >= 0) {
+            shutdown(lanes->lane[i].channel.fd, SHUT_RDWR);
+        }
+    }
+    pthread_cond_broadcast(&lanes->work);
+    pthread_mutex_unlock(&lanes->lock);
+}
+
+static void close_lanes(void *argument)
+{
+    struct source_lanes *lanes = argument;
+    hang_up(lanes);
+    for (unsigned i = 0; i < lanes->lane_count; i++) {
+        struct source_lane *lane = &lanes->lane[i];
+        if (lane->lanes) {
+            pthread_join(lane->thread, NULL);
+            lane->lanes = NULL;
+        }
+    }
+}
+
 /* ---- the whole ---- */
 
 struct source_lanes *source_lanes_new(const struct mover_setup *setup, const atomic_bool *cancelled)
@@ -344,6 +404,7 @@ struct source_lanes *source_lanes_new(const struct mover_setup *setup, const ato
         .bytes_sent = bytes_sent,
         .bytes_queued = bytes_queued,
         .pages_done = pages_done,
+        .close = close_lanes,
     };
     struct source_lanes *lanes = calloc(1, sizeof(*lanes));
     if (!lanes) {
@@ -361,33 +422,15 @@ struct source_lanes *source_lanes_new(const struct mover_setup *setup, const ato
     return lanes;
 }
 
-/* A lane that sends, or waits to be greeted, is woken by its socket's end. */
-static void hang_up(struct source_lanes *lanes)
-{
-    pthread_mutex_lock(&lanes->lock);
-    lanes->closing = true;
-    for (unsigned i = 0; i < lanes->lane_count; i++) {
-        if (lanes->lane[i].channel.fd >= 0) {
-            shutdown(lanes->lane[i].channel.fd, SHUT_RDWR);
-        }
-    }
-    pthread_cond_broadcast(&lanes->work);
-    pthread_mutex_unlock(&lanes->lock);
-}
-
 void source_lanes_free(struct source_lanes *lanes)
 {
     if (!lanes) {
         return;
     }
-    hang_up(lanes);
+    close_lanes(lanes);
     for (unsigned i = 0; i < lanes->lane_count; i++) {
-        struct source_lane *lane = &lanes->lane[i];
-        if (lane->lanes) {
-            pthread_join(lane->thread, NULL);
-        }
-        socket_channel_done(&lane->channel);
-        lane_sender_done(&lane->sender);
+        socket_channel_done(&lanes->lane[i].channel);
+        lane_sender_done(&lanes->lane[i].sender);
     }
     pthread_cond_destroy(&lanes->work);
     pthread_cond_destroy(&lanes->changed);

@@ -99,6 +99,12 @@ static uint64_t pages_done(void *argument)
     return pages;
 }
 
+/* The links are hung up on when the source has ended: sim_lanes_close_source(). */
+static void close_lanes(void *argument)
+{
+    (void)argument;
+}
+
 /* ---- the destination ---- */
 
 static int take_frame(struct sim_lane *lane, struct error *err)
@@ -253,6 +259,7 @@ void sim_lanes_init(struct sim_lanes *lanes, struct sim_world *world, size_t win
         .bytes_sent = bytes_sent,
         .bytes_queued = bytes_queued,
         .pages_done = pages_done,
+        .close = close_lanes,
     };
     static const struct engine_arrivals_operations destination = {
         .open = admit,
