@@ -14,9 +14,8 @@
 
 static json_t *milliseconds(uint64_t nanoseconds)
 {
-    return nanoseconds == UINT64_MAX
-               ? json_null()
-               : json_real((double)(nanoseconds / NANOSECONDS_PER_MICROSECOND) / 1000);
+    uint64_t microseconds = nanoseconds / NANOSECONDS_PER_MICROSECOND;
+    return nanoseconds == UINT64_MAX ? json_null() : json_real((double)microseconds / 1000);
 }
 
 static struct engine_forecast_terms terms_of(const struct link_rate *link,
