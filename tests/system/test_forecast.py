@@ -160,7 +160,8 @@ def test_an_agent_that_dies_leaves_nothing(lab, guest):
     assert answers == []
     lab.agent(place, "start")
     wait_for("the machine to be found again", lambda: guest.show(place)["state"] == "running")
-    assert dry_run(guest)["forecast"]["problem"] is None
+    answer = dry_run(guest)
+    assert answer["forecast"] and answer["forecast"]["problem"] is None, answer
 
 
 def test_the_report_has_forecast_and_fact(lab, guest):
