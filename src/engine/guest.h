@@ -12,10 +12,12 @@
 
 #include "base/error.h"
 #include "engine/page_set.h"
+#include "engine/statistics.h"
 
 #define ENGINE_PAGE_SIZE 4096u
 
-/* Takes a piece of the device state; returns 0 or a negative errno that ends the saving. */
+/* Takes a piece of the device state, or none: then it is a moment to look around. Returns 0 or a
+ * negative errno that ends the saving. */
 typedef int engine_emit_function(void *context, const void *bytes, size_t length,
                                  struct error *err);
 
@@ -65,6 +67,13 @@ struct engine_source_guest_operations {
      * stop() left in memory has been sent before. Must not dirty what the devices look at while
      * they load; whatever it dirties is collected and sent after it. */
     int (*finish_state)(void *guest, engine_emit_function *emit, void *context, struct error *err);
+
+    /* For a guest that sends its memory by itself: all of it comes out of stop(), as device state,
+     * and the tracking calls report no pages. Puts what it knows of its progress in place of what
+     * the engine reckons; asked from stop() on, until finish_state(). Such a stop() is pre-copy: it
+     * lets the engine look around by emitting no bytes, at least every some 20 ms, and minds the
+     * move's limits by itself. NULL: the engine sends the pages. */
+    void (*progress)(void *guest, struct engine_progress *progress);
 
     /* Undoes stop() and finish_state(), whichever of them were begun: disks taken back, vCPUs
      * running. Only called while this side owns the VM. */

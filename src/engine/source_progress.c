@@ -132,9 +132,20 @@ static void update_progress(struct source *source)
     progress->remaining_ns = progress->phase < ENGINE_PHASE_DONE ? estimate_remaining(source) : 0;
 }
 
+/* What a guest that sends its memory by itself knows better. */
+static void ask_guest(struct source *source)
+{
+    const struct engine_source_guest *guest = source->guest;
+    if (guest->operations->progress &&
+        (source->state == SOURCE_STOPPING || source->state == SOURCE_LAST_PASS)) {
+        guest->operations->progress(guest->guest, &source->progress);
+    }
+}
+
 static void tell(struct source *source)
 {
     update_progress(source);
+    ask_guest(source);
     source->progress_told_ns = source_now(source);
     source->observer->progress(source->observer->observer, &source->progress);
 }

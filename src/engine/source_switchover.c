@@ -10,11 +10,21 @@
 #include "engine/source_internal.h"
 #include "engine/source_progress.h"
 
+static int look_around(struct source *source, struct error *err)
+{
+    int result = source_pause(source, 0, err);
+    source_progress_sample(source);
+    return result;
+}
+
 /* Device state on its way from the guest: cut into frames. */
 static int emit_state(void *context, const void *bytes, size_t length, struct error *err)
 {
     struct source *source = context;
     const uint8_t *at = bytes;
+    if (length == 0) {
+        return look_around(source, err);
+    }
     while (length > 0) {
         size_t part = length < WIRE_STATE_MOST ? length : WIRE_STATE_MOST;
         uint64_t before = source->stream.bytes_sent;
@@ -125,12 +135,24 @@ static int await_ready(struct source *source, struct error *err)
     return result;
 }
 
-int source_switch_over(struct source *source, struct error *err)
+static void begin_switchover(struct source *source)
 {
+    source_progress_phase(source, ENGINE_PHASE_SWITCHOVER);
     source->statistics->predicted_blackout_ns = source->progress.predicted_blackout_ns;
     source->statistics->pages_deferred = page_set_count(&source->deferred);
-    source_progress_phase(source, ENGINE_PHASE_SWITCHOVER);
+}
+
+/* With a guest that sends its memory by itself it is pre-copy up to the stop. */
+int source_switch_over(struct source *source, struct error *err)
+{
+    bool sends_itself = source->guest->operations->progress;
+    if (!sends_itself) {
+        begin_switchover(source);
+    }
     int result = stop_guest(source, err);
+    if (result == 0 && sends_itself) {
+        begin_switchover(source);
+    }
     if (result == 0) {
         result = last_round(source, err);
     }

@@ -90,7 +90,8 @@ static int prepare(struct destination_guest *destination, const struct mover_set
         result = state_pipe_open(&destination->pipe, err);
     }
     if (result == 0) {
-        result = qemu_incoming_begin(&destination->qmp, destination->pipe.reader, err);
+        result = qemu_incoming_begin(&destination->qmp, destination->pipe.reader,
+                                     setup->engine == MOVER_ENGINE_NATIVE, err);
         close_fd(&destination->pipe.reader); /* QEMU has its own */
     }
     return result;

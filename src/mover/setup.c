@@ -21,6 +21,15 @@
 static const char *const on_timeout_names[] = {
     [ENGINE_ON_TIMEOUT_ABORT] = "abort", [ENGINE_ON_TIMEOUT_STOP] = "stop", NULL};
 
+static const char *const engine_names[] = {
+    [MOVER_ENGINE_DROVER] = "drover", [MOVER_ENGINE_NATIVE] = "native", NULL};
+
+bool mover_setup_tracks(const struct mover_setup *setup)
+{
+    return setup->role == MOVER_ROLE_SAMPLE ||
+           (setup->role == MOVER_ROLE_SOURCE && setup->engine == MOVER_ENGINE_DROVER);
+}
+
 /* ---- out, in the agent ---- */
 
 static json_t *encode_token(const uint8_t token[ENGINE_TOKEN_SIZE])
@@ -81,7 +90,7 @@ static int encode_source(json_t *document, const struct mover_setup *setup)
         json_object_set_new(part, "pacing_fd", json_integer(setup->pacing_fd));
     }
     int result = json_object_update(document, part);
-    return result < 0 ? result : encode_tracking(document, setup);
+    return result < 0 || !mover_setup_tracks(setup) ? result : encode_tracking(document, setup);
 }
 
 static int encode_destination(json_t *document, const struct mover_setup *setup)
@@ -107,10 +116,10 @@ static json_t *encode_sample(const struct mover_setup *setup)
 static json_t *encode_move(const struct mover_setup *setup)
 {
     CLEANUP_JSON json_t *document = json_pack(
-        "{s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:o}", "role", mover_role_name(setup->role), "move_id",
-        setup->move_id, "vm_name", setup->vm_name, "token", encode_token(setup->token),
-        "memory_size", (json_int_t)setup->memory_size, "memory_fd", setup->memory_fd, "qmp_fd",
-        setup->qmp_fd, "nics", encode_nics(setup));
+        "{s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:o}", "role", mover_role_name(setup->role),
+        "engine", engine_names[setup->engine], "move_id", setup->move_id, "vm_name", setup->vm_name,
+        "token", encode_token(setup->token), "memory_size", (json_int_t)setup->memory_size,
+        "memory_fd", setup->memory_fd, "qmp_fd", setup->qmp_fd, "nics", encode_nics(setup));
     int result = setup->role == MOVER_ROLE_SOURCE ? encode_source(document, setup)
                                                   : encode_destination(document, setup);
     return result < 0 ? NULL : steal_pointer(&document);
@@ -318,7 +327,7 @@ static int decode_tracking(const json_t *document, struct mover_setup *setup, st
 
 static int decode_source(const json_t *document, struct mover_setup *setup, struct error *err)
 {
-    int result = decode_tracking(document, setup, err);
+    int result = mover_setup_tracks(setup) ? decode_tracking(document, setup, err) : 0;
     if (result == 0) {
         result = get_fd_or_none(document, "pacing_fd", &setup->pacing_fd, err);
     }
@@ -367,11 +376,25 @@ static int decode_memory(const json_t *document, struct mover_setup *setup, stru
 }
 
 /* What both sides of a move have. */
+static int decode_engine(const json_t *document, enum mover_engine *ret_engine, struct error *err)
+{
+    int engine;
+    int result = json_get_choice_or(document, WHAT, "engine", engine_names, MOVER_ENGINE_DROVER,
+                                    &engine, err);
+    if (result == 0) {
+        *ret_engine = (enum mover_engine)engine;
+    }
+    return result;
+}
+
 static int decode_move(const json_t *document, struct mover_setup *setup, struct error *err)
 {
     int result = get_text(document, "move_id", setup->move_id, sizeof(setup->move_id), err);
     if (result == 0 && !uuid_is_valid(setup->move_id)) {
         return error_set(err, EINVAL, WHAT ": \"move_id\" must be a UUID");
+    }
+    if (result == 0) {
+        result = decode_engine(document, &setup->engine, err);
     }
     if (result == 0) {
         result = get_text(document, "vm_name", setup->vm_name, sizeof(setup->vm_name), err);

@@ -30,6 +30,12 @@ enum mover_role {
 /* "source", "destination", "sample". */
 const char *mover_role_name(enum mover_role role);
 
+/* What moves the guest's memory. Both sides are told the same. */
+enum mover_engine {
+    MOVER_ENGINE_DROVER, /* Drover's own */
+    MOVER_ENGINE_NATIVE, /* QEMU's migration, relayed */
+};
+
 struct mover_nic {
     int tap_fd;
     char mac[18];
@@ -44,6 +50,7 @@ struct mover_path {
 
 struct mover_setup {
     enum mover_role role;
+    enum mover_engine engine;
     char move_id[37];
     char vm_name[64];
     uint8_t token[ENGINE_TOKEN_SIZE];
@@ -53,7 +60,7 @@ struct mover_setup {
     struct mover_nic nics[MOVER_NICS_MOST];
     size_t nic_count;
 
-    /* source and sample */
+    /* source and sample, with Drover's engine */
     int userfaultfd;
     int pagemap_fd;
     int watch_fd; /* non-blocking inotify, IN_MODIFY of the RAM file; made by mover_start() */
@@ -76,6 +83,9 @@ struct mover_setup {
     size_t listen_count;
     uint64_t silence_limit_ns;
 };
+
+/* Whether it tracks the guest's writes, and is given what that takes. */
+bool mover_setup_tracks(const struct mover_setup *setup);
 
 /* In the agent: starts a mover as `uid`, with duplicates of the descriptors named in `setup`, its
  * control socket at `control_path`, and its log at `log_path`. The descriptors stay the caller's.

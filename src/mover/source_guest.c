@@ -1,41 +1,18 @@
-/*
- * The machine that leaves: see source_guest.h.
- *
- * Theory of operation. stop() has QEMU begin its stream and forwards it (ROMs, video memory) while
- * the guest still runs; QEMU then stops the guest and pauses (event MIGRATION pre-switchover).
- * finish_state() lets it go on and forwards the rest. QEMU's main loop can hang on a full pipe
- * while it saves devices, so whoever waits for its monitor drains the pipe at the same time:
- * follow() is the only place that waits.
- */
+/* The machine that leaves by Drover's engine: see source_guest.h. */
 #include "mover/source_guest.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <poll.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/json.h"
 #include "base/log.h"
-#include "vmm/qemu/migration.h"
 
-#define BUFFER_SIZE ((size_t)1 << 20)
+/* While the guest runs, QEMU repeats video memory until what is left takes this long; after a while
+ * that ends. */
+#define LEFTOVER_MS 2
+#define LEFTOVER_HURRIED_MS 2000
 #define HURRY_AFTER_NS (250 * NANOSECONDS_PER_MILLISECOND)
-#define STALL_NS (30 * NANOSECONDS_PER_SECOND)
-
-struct emitter {
-    engine_emit_function *emit;
-    void *context;
-};
-
-static void set_state(struct source_guest *source, enum source_guest_state state)
-{
-    assert(state == SOURCE_GUEST_RUNNING || state == source->state + 1);
-    source->state = state;
-}
 
 /* ---- tracking ---- */
 
@@ -80,168 +57,49 @@ static void stop_tracking(void *guest)
 
 /* ---- device state ---- */
 
-/* Forwards what is in the pipe. 1 when there was something, 0 when not. */
-static int drain(struct source_guest *source, const struct emitter *emitter, struct error *err)
+/* A guest that draws faster than QEMU sends is stopped all the same. */
+static int hurry(void *pilot, const struct source_stream_emitter *emitter, struct error *err)
 {
-    ssize_t got = source->pipe.reader < 0
-                      ? -EAGAIN
-                      : state_pipe_read(&source->pipe, source->buffer, BUFFER_SIZE, err);
-    if (got > 0) {
-        int result = emitter->emit(emitter->context, source->buffer, (size_t)got, err);
-        return result < 0 ? result : 1;
+    struct source_guest *source = pilot;
+    (void)emitter;
+    if (source->hurried || clock_monotonic_ns() - source->stream.marks.begun_ns < HURRY_AFTER_NS) {
+        return 0;
     }
-    if (got == 0) {
-        close_fd(&source->pipe.reader); /* the stream's end */
-    }
-    return got == -EAGAIN ? 0 : (int)got;
+    source->hurried = true;
+    return qemu_outgoing_hurry(&source->stream.qmp, LEFTOVER_HURRIED_MS, err);
 }
 
-/* An event's own time, on our clock: it may have waited for us. */
-static uint64_t event_time(const json_t *event, uint64_t earliest)
+static void hear(void *pilot, const json_t *event)
 {
-    const json_t *stamp = json_object_get(event, "timestamp");
-    uint64_t at =
-        (uint64_t)json_integer_value(json_object_get(stamp, "seconds")) * NANOSECONDS_PER_SECOND +
-        (uint64_t)json_integer_value(json_object_get(stamp, "microseconds")) *
-            NANOSECONDS_PER_MICROSECOND;
-    uint64_t now = clock_monotonic_ns();
-    uint64_t realtime = clock_realtime_ns();
-    uint64_t age = realtime > at ? realtime - at : 0;
-    return now > age && now - age > earliest ? now - age : earliest;
-}
-
-/* Takes the events that are there. 1 when the wanted news was among them. */
-static int take_events(struct source_guest *source, enum qemu_migration_news wanted,
-                       struct error *err)
-{
-    for (;;) {
-        CLEANUP_JSON json_t *event = NULL;
-        int result = qmp_next_event(&source->qmp, 0, &event, err);
-        if (result <= 0) {
-            return result;
-        }
-        enum qemu_migration_news news = qemu_migration_news(event);
-        if (news == QEMU_NEWS_STOPPED) {
-            source->marks.stopped_ns = event_time(event, source->marks.begun_ns);
-            engine_tracker_hasten(&source->tracker); /* what still writes is I/O that must end */
-        }
-        if (news == wanted) {
-            return 1;
-        }
-        if (news == QEMU_NEWS_FAILED) {
-            return qemu_migration_failure(&source->qmp, "QEMU cannot save the device state", err);
-        }
-    }
-}
-
-static int wait_for_either(const struct source_guest *source, uint64_t wait_ns)
-{
-    struct pollfd pollers[] = {{.fd = source->qmp.fd, .events = POLLIN},
-                               {.fd = source->pipe.reader, .events = POLLIN}};
-    return poll(pollers, 2, (int)(wait_ns / NANOSECONDS_PER_MILLISECOND));
-}
-
-/* Forwards the stream until QEMU has that news; after hurry_ns (0: never) it is told to hurry. */
-static int follow(struct source_guest *source, enum qemu_migration_news wanted, uint64_t hurry_ns,
-                  const struct emitter *emitter, struct error *err)
-{
-    uint64_t last_sign = clock_monotonic_ns();
-    uint64_t hurry_at = hurry_ns ? last_sign + hurry_ns : UINT64_MAX;
-    for (;;) {
-        int result = take_events(source, wanted, err);
-        if (result != 0) {
-            return result < 0 ? result : 0;
-        }
-        result = drain(source, emitter, err);
-        if (result < 0) {
-            return result;
-        }
-        uint64_t now = clock_monotonic_ns();
-        if (now >= hurry_at) {
-            hurry_at = UINT64_MAX;
-            result = qemu_outgoing_hurry(&source->qmp, err);
-            if (result < 0) {
-                return result;
-            }
-        }
-        last_sign = result > 0 ? now : last_sign;
-        if (now - last_sign > STALL_NS) {
-            return error_set(err, ETIMEDOUT, "QEMU does not get on with its device state");
-        }
-        if (result == 0) {
-            wait_for_either(source, HURRY_AFTER_NS);
-        }
+    struct source_guest *source = pilot;
+    if (qemu_migration_news(event) == QEMU_NEWS_STOPPED) {
+        engine_tracker_hasten(&source->tracker); /* what still writes is I/O that must end */
     }
 }
 
 static int stop(void *guest, engine_emit_function *emit, void *context, struct error *err)
 {
     struct source_guest *source = guest;
-    struct emitter emitter = {emit, context};
-    int result = state_pipe_open(&source->pipe, err);
-    if (result < 0) {
-        return result;
-    }
-    source->marks = (struct source_guest_marks){.begun_ns = clock_monotonic_ns()};
-    set_state(source, SOURCE_GUEST_STREAMING);
-    result = qemu_outgoing_begin(&source->qmp, source->pipe.writer, err);
-    close_fd(&source->pipe.writer); /* QEMU has its own */
-    if (result == 0) {
-        result = follow(source, QEMU_NEWS_PAUSED, HURRY_AFTER_NS, &emitter, err);
-    }
-    source->marks.paused_ns = clock_monotonic_ns();
-    if (result == 0) {
-        result = qemu_outgoing_prepare_continue(&source->qmp, err);
-    }
-    if (result < 0) {
-        return result;
-    }
-    set_state(source, SOURCE_GUEST_PAUSED);
-    return 0;
+    struct source_stream_emitter emitter = {emit, context};
+    struct source_stream_pilot pilot = {.steer = hurry, .hear = hear, .pilot = source};
+    return source_stream_stop(&source->stream, &pilot, &emitter, err);
 }
 
 static uint64_t stopped_ns(void *guest)
 {
-    return ((struct source_guest *)guest)->marks.stopped_ns;
+    return ((struct source_guest *)guest)->stream.marks.stopped_ns;
 }
 
 static int finish_state(void *guest, engine_emit_function *emit, void *context, struct error *err)
 {
     struct source_guest *source = guest;
-    struct emitter emitter = {emit, context};
-    set_state(source, SOURCE_GUEST_SAVING);
-    source->marks.continued_ns = clock_monotonic_ns();
-    int result = qemu_outgoing_continue(&source->qmp, err);
-    if (result < 0) {
-        return result;
-    }
-    taps_set_carrier(&source->taps, false); /* while QEMU saves */
-    result = follow(source, QEMU_NEWS_COMPLETED, 0, &emitter, err);
-    while (result == 0 && (result = drain(source, &emitter, err)) > 0) {
-        result = 0; /* QEMU flushes the stream before it calls it complete: the rest is here */
-    }
-    if (result < 0) {
-        return result;
-    }
-    source->marks.saved_ns = clock_monotonic_ns();
-    set_state(source, SOURCE_GUEST_SAVED);
-    return 0;
+    struct source_stream_emitter emitter = {emit, context};
+    return source_stream_finish(&source->stream, &emitter, err);
 }
 
 static int resume(void *guest, struct error *err)
 {
-    struct source_guest *source = guest;
-    if (source->state == SOURCE_GUEST_RUNNING) {
-        return 0;
-    }
-    state_pipe_close(&source->pipe); /* a QEMU that waits for us to read goes on with an error */
-    taps_set_carrier(&source->taps, true);
-    int result = qemu_outgoing_undo(&source->qmp, err);
-    if (result < 0) {
-        return error_wrap(err, "cannot take the guest back");
-    }
-    set_state(source, SOURCE_GUEST_RUNNING);
-    return 0;
+    return source_stream_resume(&((struct source_guest *)guest)->stream, err);
 }
 
 /* ---- the whole ---- */
@@ -278,13 +136,7 @@ static void prepare_pacing(struct source_guest *source, const struct mover_setup
 
 static int prepare(struct source_guest *source, const struct mover_setup *setup, struct error *err)
 {
-    int result = qmp_adopt(&source->qmp, setup->qmp_fd, err);
-    if (result == 0) {
-        result = qemu_outgoing_prepare(&source->qmp, err);
-    }
-    if (result == 0) {
-        result = map_memory(source, setup, err);
-    }
+    int result = map_memory(source, setup, err);
     if (result == 0) {
         result =
             engine_tracker_init(&source->tracker, setup->userfaultfd, setup->pagemap_fd,
@@ -294,11 +146,6 @@ static int prepare(struct source_guest *source, const struct mover_setup *setup,
         engine_tracker_set_watch(&source->tracker, setup->watch_fd);
         prepare_pacing(source, setup);
     }
-    source->buffer = malloc(BUFFER_SIZE);
-    if (result == 0 && !source->buffer) {
-        engine_tracker_done(&source->tracker);
-        return error_set_errno(err, ENOMEM, "cannot relay the device state");
-    }
     return result;
 }
 
@@ -307,9 +154,7 @@ static void release(struct source_guest *source)
     if (source->memory) {
         munmap(source->memory, source->guest.memory_size);
     }
-    free(source->buffer);
-    state_pipe_close(&source->pipe);
-    qmp_done(&source->qmp);
+    source_stream_done(&source->stream);
 }
 
 int source_guest_init(struct source_guest *source, const struct mover_setup *setup,
@@ -328,14 +173,16 @@ int source_guest_init(struct source_guest *source, const struct mover_setup *set
         .finish_state = finish_state,
         .resume = resume,
     };
-    *source = (struct source_guest){.qmp = {.fd = -1},
-                                    .pipe = STATE_PIPE_CLOSED,
-                                    .taps = {setup->nics, setup->nic_count},
-                                    .guest = {.operations = &operations,
+    const struct qemu_outgoing outgoing = {.leftover_ms = LEFTOVER_MS};
+    *source = (struct source_guest){.guest = {.operations = &operations,
                                               .guest = source,
                                               .memory_size = setup->memory_size,
                                               .memory_fd = setup->memory_fd}};
-    int result = prepare(source, setup, err);
+    int result = source_stream_init(&source->stream, setup, &outgoing, err);
+    if (result < 0) {
+        return result;
+    }
+    result = prepare(source, setup, err);
     if (result < 0) {
         release(source);
         return result;
@@ -348,22 +195,4 @@ void source_guest_done(struct source_guest *source)
 {
     engine_tracker_done(&source->tracker);
     release(source);
-}
-
-static double milliseconds(uint64_t from, uint64_t to)
-{
-    return to > from ? (double)(to - from) / (double)NANOSECONDS_PER_MILLISECOND : 0;
-}
-
-void source_guest_log_marks(const struct source_guest *source)
-{
-    const struct source_guest_marks *marks = &source->marks;
-    if (source->state == SOURCE_GUEST_SAVED) {
-        log_info("stream began %.1f ms before the stop; stop to pause %.2f ms, last pass %.2f ms, "
-                 "device state saved in %.2f ms",
-                 milliseconds(marks->begun_ns, marks->stopped_ns),
-                 milliseconds(marks->stopped_ns, marks->paused_ns),
-                 milliseconds(marks->paused_ns, marks->continued_ns),
-                 milliseconds(marks->continued_ns, marks->saved_ns));
-    }
 }

@@ -1,43 +1,16 @@
 /*
  * The machine that leaves, as the engine sees it: pages by the tracker, device state by QEMU.
- *
- * States: RUNNING -> STREAMING (QEMU sends what it can while the guest runs) -> PAUSED (no vCPU
- * runs) -> SAVING -> SAVED; from any, resume() leads back to RUNNING.
  */
 #pragma once
 
-#include "engine/guest.h"
 #include "engine/tracker.h"
-#include "mover/state_pipe.h"
-#include "mover/taps.h"
-#include "vmm/qemu/qmp.h"
-
-enum source_guest_state {
-    SOURCE_GUEST_RUNNING,
-    SOURCE_GUEST_STREAMING,
-    SOURCE_GUEST_PAUSED,
-    SOURCE_GUEST_SAVING,
-    SOURCE_GUEST_SAVED,
-};
-
-/* When what happened, CLOCK_MONOTONIC: where the blackout's time goes. */
-struct source_guest_marks {
-    uint64_t begun_ns;     /* QEMU told to begin its stream */
-    uint64_t stopped_ns;   /* vCPUs stopped, by QEMU's own stamp */
-    uint64_t paused_ns;    /* QEMU waits for the last pages */
-    uint64_t continued_ns; /* told to go on */
-    uint64_t saved_ns;     /* device state complete */
-};
+#include "mover/source_stream.h"
 
 struct source_guest {
-    enum source_guest_state state;
-    struct qmp qmp;
+    struct source_stream stream;
     struct engine_tracker tracker;
-    struct state_pipe pipe;
-    struct taps taps;
-    uint8_t *buffer; /* owned; device state on its way */
-    uint8_t *memory; /* mapping of the RAM file; owned */
-    struct source_guest_marks marks;
+    bool hurried;                     /* QEMU was told to stop the guest at last */
+    uint8_t *memory;                  /* mapping of the RAM file; owned */
     struct engine_source_guest guest; /* what the engine is given */
 };
 
@@ -46,6 +19,3 @@ struct source_guest {
 int source_guest_init(struct source_guest *source, const struct mover_setup *setup,
                       struct error *err);
 void source_guest_done(struct source_guest *source);
-
-/* Logs where the blackout's time went, as seen from here. */
-void source_guest_log_marks(const struct source_guest *source);

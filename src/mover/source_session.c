@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/socket.h"
+#include "mover/native_guest.h"
 #include "mover/report.h"
 #include "mover/session.h"
 #include "mover/socket_channel.h"
@@ -16,8 +17,37 @@
 struct source_session {
     struct control_server *server;
     struct socket_channel channel;
-    struct source_guest guest;
+    bool is_native; /* which of the two guests it is */
+    struct source_guest tracked;
+    struct native_guest native;
+    const struct engine_source_guest *guest; /* as the engine sees it */
+    const struct source_stream *stream;      /* its */
 };
+
+static int init_guest(struct source_session *session, const struct mover_setup *setup,
+                      struct error *err)
+{
+    session->is_native = setup->engine == MOVER_ENGINE_NATIVE;
+    if (session->is_native) {
+        session->guest = &session->native.guest;
+        session->stream = &session->native.stream;
+        return native_guest_init(&session->native, setup, err);
+    }
+    session->guest = &session->tracked.guest;
+    session->stream = &session->tracked.stream;
+    return source_guest_init(&session->tracked, setup, err);
+}
+
+static void end_guest(struct source_session *session, struct engine_statistics *statistics)
+{
+    source_stream_log_marks(session->stream);
+    if (session->is_native) {
+        native_guest_complete(&session->native, statistics);
+        native_guest_done(&session->native);
+    } else {
+        source_guest_done(&session->tracked);
+    }
+}
 
 static void tell_progress(void *server, const struct engine_progress *progress)
 {
@@ -72,9 +102,10 @@ static enum engine_outcome run_engine(struct source_session *session,
     struct engine_observer observer = {
         .progress = tell_progress, .cancelled = session_cancelled, .observer = session->server};
     struct engine_source_options options = setup->options;
-    CLEANUP_LANES struct source_lanes *lanes = source_lanes_new(setup, &session->server->cancelled);
+    CLEANUP_LANES struct source_lanes *lanes =
+        session->is_native ? NULL : source_lanes_new(setup, &session->server->cancelled);
     options.channels = lanes ? source_lanes_channels(setup) : 1;
-    return engine_source_run(&options, &session->guest.guest, &session->channel.channel,
+    return engine_source_run(&options, session->guest, &session->channel.channel,
                              lanes ? &lanes->engine : NULL, &clock, &ownership, &observer,
                              statistics, err);
 }
@@ -86,15 +117,14 @@ enum engine_outcome source_session_run(const struct mover_setup *setup,
     struct source_session session = {.server = server};
     struct engine_statistics statistics = {.predicted_blackout_ns = UINT64_MAX};
     enum engine_outcome outcome = ENGINE_OUTCOME_STAYED;
-    if (source_guest_init(&session.guest, setup, err) == 0) {
+    if (init_guest(&session, setup, err) == 0) {
         if (connect_channel(&session, setup, err) == 0) {
             outcome = run_engine(&session, setup, &statistics, err);
-            source_guest_log_marks(&session.guest);
             socket_channel_done(&session.channel);
         }
-        source_guest_done(&session.guest);
+        end_guest(&session, &statistics);
     }
     *ret_statistics = report_source_statistics(&statistics, &setup->options);
-    report_add_moment(*ret_statistics, "stopped_at_ns", session.guest.marks.stopped_ns);
+    report_add_moment(*ret_statistics, "stopped_at_ns", session.stream->marks.stopped_ns);
     return outcome;
 }

@@ -41,7 +41,7 @@ static struct mover_setup renumber(const struct mover_setup *setup, int watch,
             renumbered.nics[i].tap_fd = place(placement, setup->nics[i].tap_fd);
         }
     }
-    if (setup->role != MOVER_ROLE_DESTINATION) {
+    if (mover_setup_tracks(setup)) {
         renumbered.userfaultfd = place(placement, setup->userfaultfd);
         renumbered.pagemap_fd = place(placement, setup->pagemap_fd);
         renumbered.watch_fd = place(placement, watch);
@@ -96,7 +96,7 @@ static int start(const struct start *start, int control, struct process_identity
                  struct error *err)
 {
     const struct mover_setup *setup = start->setup;
-    bool tracks = setup->role != MOVER_ROLE_DESTINATION;
+    bool tracks = mover_setup_tracks(setup);
     const char *const arguments[] = {start->program, mover_role_name(setup->role), setup->vm_name,
                                      setup->move_id[0] ? setup->move_id : NULL, NULL};
     CLEANUP_CLOSE int document = memfd_create("drover-mover-setup", MFD_CLOEXEC);

@@ -11,11 +11,6 @@
 #define UNDO_TIMEOUT_NS (10 * NANOSECONDS_PER_SECOND)
 #define NEWS_TIMEOUT_NS (30 * NANOSECONDS_PER_SECOND)
 #define RETRY_NS (1 * NANOSECONDS_PER_MILLISECOND)
-
-/* While the guest runs, QEMU repeats video memory until what is left takes this long; hurry() ends
- * that. */
-#define LEFTOVER_MS 2
-#define LEFTOVER_HURRIED_MS 2000
 #define BANDWIDTH ((json_int_t)1 << 40) /* no limit of QEMU's: Drover's channel has its own */
 
 /* Steals `arguments`. */
@@ -26,13 +21,21 @@ static int execute(struct qmp *qmp, const char *command, json_t *arguments, json
     return qmp_execute(qmp, command, owned, QMP_TIMEOUT_NS, ret_value, err);
 }
 
-static int set_capabilities(struct qmp *qmp, const char *particular, struct error *err)
+struct capability {
+    const char *name;
+    bool state;
+};
+
+static int set_capabilities(struct qmp *qmp, const struct capability *capabilities, size_t count,
+                            struct error *err)
 {
-    return execute(qmp, "migrate-set-capabilities",
-                   json_pack("{s:[{s:s,s:b},{s:s,s:b},{s:s,s:b}]}", "capabilities", "capability",
-                             "x-ignore-shared", "state", 1, "capability", "events", "state", 1,
-                             "capability", particular, "state", 1),
-                   NULL, err);
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++) {
+        json_array_append_new(list, json_pack("{s:s, s:b}", "capability", capabilities[i].name,
+                                              "state", capabilities[i].state));
+    }
+    return execute(qmp, "migrate-set-capabilities", json_pack("{s:o}", "capabilities", list), NULL,
+                   err);
 }
 
 /* Whether QEMU is in the run state `wanted`. */
@@ -59,23 +62,33 @@ static int is_running(struct qmp *qmp, struct error *err)
     return is_status(qmp, "query-status", running, err);
 }
 
-int qemu_outgoing_prepare(struct qmp *qmp, struct error *err)
+/* Each one by name, on or off: an earlier move may have left it otherwise. */
+static int set_outgoing(struct qmp *qmp, const struct qemu_outgoing *outgoing, struct error *err)
+{
+    const struct capability capabilities[] = {{"x-ignore-shared", !outgoing->memory},
+                                              {"auto-converge", outgoing->throttle},
+                                              {"pause-before-switchover", true},
+                                              {"events", true}};
+    int result =
+        set_capabilities(qmp, capabilities, sizeof(capabilities) / sizeof(*capabilities), err);
+    if (result < 0) {
+        return result;
+    }
+    json_int_t bandwidth = outgoing->bandwidth ? (json_int_t)outgoing->bandwidth : BANDWIDTH;
+    return execute(qmp, "migrate-set-parameters",
+                   json_pack("{s:I, s:I}", "max-bandwidth", bandwidth, "downtime-limit",
+                             (json_int_t)outgoing->leftover_ms),
+                   NULL, err);
+}
+
+int qemu_outgoing_prepare(struct qmp *qmp, const struct qemu_outgoing *outgoing, struct error *err)
 {
     int result = is_running(qmp, err);
     if (result == 0) {
         error_set(err, EBUSY, "the guest is paused: only a running VM is moved");
         return error_remedy(err, "let it run, or stop it and start it over there");
     }
-    if (result > 0) {
-        result = set_capabilities(qmp, "pause-before-switchover", err);
-    }
-    if (result < 0) {
-        return result;
-    }
-    return execute(
-        qmp, "migrate-set-parameters",
-        json_pack("{s:I, s:i}", "max-bandwidth", BANDWIDTH, "downtime-limit", LEFTOVER_MS), NULL,
-        err);
+    return result < 0 ? result : set_outgoing(qmp, outgoing, err);
 }
 
 static int pass_stream(struct qmp *qmp, int fd, struct error *err)
@@ -96,10 +109,57 @@ int qemu_outgoing_begin(struct qmp *qmp, int writer, struct error *err)
     return result;
 }
 
-int qemu_outgoing_hurry(struct qmp *qmp, struct error *err)
+int qemu_outgoing_hurry(struct qmp *qmp, uint64_t leftover_ms, struct error *err)
 {
-    CLEANUP_JSON json_t *arguments = json_pack("{s:i}", "downtime-limit", LEFTOVER_HURRIED_MS);
+    CLEANUP_JSON json_t *arguments = json_pack("{s:I}", "downtime-limit", (json_int_t)leftover_ms);
     return qmp_send(qmp, "migrate-set-parameters", arguments, err);
+}
+
+int qemu_outgoing_ask(struct qmp *qmp, struct error *err)
+{
+    return qmp_send(qmp, "query-migrate", NULL, err);
+}
+
+static uint64_t figure(const json_t *object, const char *key)
+{
+    json_int_t value = json_integer_value(json_object_get(object, key));
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+/* What query-migrate returns; false when it has nothing of memory. */
+static bool read_transfer(const json_t *value, struct qemu_transfer *ret_transfer)
+{
+    const json_t *ram = json_object_get(value, "ram");
+    if (!json_is_object(ram)) {
+        return false;
+    }
+    double rate = json_number_value(json_object_get(ram, "mbps")) * 1e6 / 8;
+    *ret_transfer = (struct qemu_transfer){
+        .total = figure(ram, "total"),
+        .remaining = figure(ram, "remaining"),
+        .sent = figure(ram, "transferred"),
+        .rounds = figure(ram, "dirty-sync-count"),
+        .rate = rate > 0 ? (uint64_t)rate : 0,
+        .dirty_rate = figure(ram, "dirty-pages-rate") * figure(ram, "page-size"),
+        .pages_sent = figure(ram, "normal"),
+        .pages_zero = figure(ram, "duplicate"),
+    };
+    return true;
+}
+
+bool qemu_outgoing_told(const json_t *event, struct qemu_transfer *ret_transfer)
+{
+    return read_transfer(json_object_get(event, "return"), ret_transfer);
+}
+
+int qemu_outgoing_transfer(struct qmp *qmp, struct qemu_transfer *ret_transfer, struct error *err)
+{
+    CLEANUP_JSON json_t *value = NULL;
+    int result = execute(qmp, "query-migrate", NULL, &value, err);
+    if (result == 0 && !read_transfer(value, ret_transfer)) {
+        return error_set(err, ENODATA, "QEMU tells nothing of its migration");
+    }
+    return result;
 }
 
 int qemu_outgoing_prepare_continue(struct qmp *qmp, struct error *err)
@@ -188,11 +248,14 @@ int qemu_outgoing_undo(struct qmp *qmp, struct error *err)
     return 0;
 }
 
-int qemu_incoming_begin(struct qmp *qmp, int reader, struct error *err)
+int qemu_incoming_begin(struct qmp *qmp, int reader, bool memory, struct error *err)
 {
     /* Without late activation QEMU would take the disks when the state is loaded: too early, the
      * source may still take the guest back. */
-    int result = set_capabilities(qmp, "late-block-activate", err);
+    const struct capability capabilities[] = {
+        {"x-ignore-shared", !memory}, {"late-block-activate", true}, {"events", true}};
+    int result =
+        set_capabilities(qmp, capabilities, sizeof(capabilities) / sizeof(*capabilities), err);
     if (result == 0) {
         result = pass_stream(qmp, reader, err);
     }

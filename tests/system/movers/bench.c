@@ -212,6 +212,7 @@ struct process_identity bench_start_mover(const struct bench *bench, const struc
     struct process_identity process;
     struct mover_setup setup = {
         .role = role,
+        .engine = bench->options.engine,
         .move_id = MOVE_ID,
         .vm_name = "bench",
         .memory_size = bench->options.memory_bytes,
@@ -222,6 +223,7 @@ struct process_identity bench_start_mover(const struct bench *bench, const struc
         .paths = {{.address = "127.0.0.1", .port = peer_port}},
         .path_count = 1,
         .options = {.blackout_target_ns = 50 * NANOSECONDS_PER_MILLISECOND,
+                    .bandwidth_limit = bench->options.bandwidth_limit,
                     .device_state_ns = 10 * NANOSECONDS_PER_MILLISECOND},
         .listen_fds = {listen_fd},
         .listen_count = 1,

@@ -26,6 +26,8 @@ struct bench_options {
     uint64_t memory_bytes;
     bool vga;
     uint64_t disk_bytes; /* 0: no disk */
+    enum mover_engine engine;
+    uint64_t bandwidth_limit; /* bytes a second; 0: none */
 };
 
 struct bench {

@@ -2,7 +2,7 @@
  * Moves a real guest between two QEMUs by two drover-movers, and plays their agents:
  *
  *   move-pair --kernel FILE --initramfs FILE [--append TEXT] [--memory MIB] [--disk MIB] [--no-vga]
- *             [--moves N] [--fault ACTION@MOMENT]... [--logs]
+ *             [--native] [--bandwidth BYTES] [--moves N] [--fault ACTION@MOMENT]... [--logs]
  *
  * ACTION: cancel, kill-source-mover, kill-destination-mover, kill-shadow, stranger
  * MOMENT: connect (stranger only), pre-copy, switchover, commit
@@ -245,12 +245,18 @@ static void parse_fault(const char *text, struct plan *plan)
 
 static void parse_options(int argc, char **argv, struct bench_options *options, struct plan *plan)
 {
-    static const struct option table[] = {
-        {"kernel", required_argument, NULL, 'k'}, {"initramfs", required_argument, NULL, 'i'},
-        {"append", required_argument, NULL, 'a'}, {"memory", required_argument, NULL, 'm'},
-        {"disk", required_argument, NULL, 'd'},   {"no-vga", no_argument, NULL, 'v'},
-        {"moves", required_argument, NULL, 'n'},  {"fault", required_argument, NULL, 'f'},
-        {"logs", no_argument, NULL, 'l'},         {NULL, 0, NULL, 0}};
+    static const struct option table[] = {{"kernel", required_argument, NULL, 'k'},
+                                          {"initramfs", required_argument, NULL, 'i'},
+                                          {"append", required_argument, NULL, 'a'},
+                                          {"memory", required_argument, NULL, 'm'},
+                                          {"disk", required_argument, NULL, 'd'},
+                                          {"no-vga", no_argument, NULL, 'v'},
+                                          {"moves", required_argument, NULL, 'n'},
+                                          {"fault", required_argument, NULL, 'f'},
+                                          {"logs", no_argument, NULL, 'l'},
+                                          {"native", no_argument, NULL, 'q'},
+                                          {"bandwidth", required_argument, NULL, 'b'},
+                                          {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
         switch (option) {
@@ -277,6 +283,12 @@ static void parse_options(int argc, char **argv, struct bench_options *options, 
             break;
         case 'f':
             parse_fault(optarg, plan);
+            break;
+        case 'q':
+            options->engine = MOVER_ENGINE_NATIVE;
+            break;
+        case 'b':
+            options->bandwidth_limit = strtoull(optarg, NULL, 10);
             break;
         case 'l':
             plan->logs = true;
