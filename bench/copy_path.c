@@ -36,7 +36,7 @@
 #define VETH_MTU 9000
 /* Free memory goes back to the hypervisor meanwhile. */
 #define COLD_NS (4 * NANOSECONDS_PER_SECOND)
-#define BARE "send=sendfile,receive=discard"
+#define BARE "send=sendfile,receive=discard,lowat=256K"
 
 static const char usage[] =
     "usage: drover-copy-path [--runs 5] [--bytes 1536M] [--link loopback|veth] [--cold] "
@@ -50,6 +50,7 @@ static const char usage[] =
     "  ahead=BYTES helpers=N step=BYTES               populate ahead of the data, in N threads\n"
     "  populate=madvise|fallocate|touch               how\n"
     "  sndbuf=BYTES rcvbuf=BYTES lowat=BYTES waitall  of the sockets\n"
+    "  congestion=NAME                                TCP's congestion control\n"
     "The first one is always " BARE ": a bare TCP stream.\n";
 
 /* One copy, as its two processes saw it. */
@@ -197,7 +198,8 @@ static void play_receiver(const struct bench *bench, const struct copy_variant *
     }
 }
 
-static pid_t start_child(void)
+/* `name`: for perf(1) to tell the sides apart. */
+static pid_t start_child(const char *name)
 {
     pid_t child = fork();
     if (child < 0) {
@@ -205,6 +207,7 @@ static pid_t start_child(void)
     }
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        prctl(PR_SET_NAME, name);
     }
     return child;
 }
@@ -243,13 +246,13 @@ static struct outcome run_once(struct bench *bench, const struct copy_variant *v
     } else {
         touch_memory(2 * bench->bytes); /* a copy is not given the very same pages */
     }
-    pid_t receiver = start_child();
+    pid_t receiver = start_child("copy-receiver");
     if (receiver == 0) {
         play_receiver(bench, variant, listener, copy);
         _exit(0);
     }
     enter(bench->namespaces[0]);
-    pid_t sender = start_child();
+    pid_t sender = start_child("copy-sender");
     if (sender == 0) {
         play_sender(bench, variant, port);
         _exit(0);

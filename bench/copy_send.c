@@ -1,8 +1,11 @@
 /* The sending side of a variant: see copy_variant.h. */
 #include <fcntl.h>
 #include <linux/errqueue.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -107,6 +110,11 @@ static int prepare(struct lane *lane)
     int on = 1, size = (int)lane->variant->sndbuf;
     if (size > 0) {
         setsockopt(lane->connection, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
+    }
+    const char *congestion = lane->variant->congestion;
+    if (congestion[0] && setsockopt(lane->connection, IPPROTO_TCP, TCP_CONGESTION, congestion,
+                                    (socklen_t)strlen(congestion)) < 0) {
+        return -errno;
     }
     if (lane->variant->sender == COPY_ZEROCOPY &&
         setsockopt(lane->connection, SOL_SOCKET, SO_ZEROCOPY, &on, sizeof(on)) < 0) {

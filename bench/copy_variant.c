@@ -1,6 +1,7 @@
 /* The text of a variant: see copy_variant.h. */
 #include "copy_variant.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,6 +74,10 @@ static int parse_setting(struct copy_variant *variant, char *setting, struct err
     uint64_t *amount = amount_field(variant, setting);
     if (amount) {
         return units_parse_size(value, amount, err);
+    }
+    if (strcmp(setting, "congestion") == 0) {
+        snprintf(variant->congestion, sizeof(variant->congestion), "%s", value);
+        return 0;
     }
     int index;
     if (strcmp(setting, "send") == 0) {

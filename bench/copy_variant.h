@@ -43,6 +43,7 @@ struct copy_variant {
     uint64_t rcvbuf;      /* SO_RCVBUF; 0: the kernel's tuning */
     uint64_t lowat;       /* SO_RCVLOWAT; 0: as it is */
     bool waitall;         /* MSG_WAITALL */
+    char congestion[16];  /* TCP_CONGESTION of the sender; empty: the host's */
 };
 
 /* Reads "send=sendfile,receive=mapping,connections=2,...": what is left out has its default. */
