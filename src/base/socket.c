@@ -18,6 +18,8 @@
 #include "base/clock.h"
 
 #define FDS_PER_MESSAGE 16
+#define CONGESTION_NAME_SIZE 16
+#define NEAR_MICROSECONDS 1000u /* of a round trip: the peer is on a network of the same place */
 
 static int unix_address(const char *path, struct sockaddr_un *ret_address, struct error *err)
 {
@@ -195,6 +197,43 @@ static int bind_local(int fd, const char *local_address, struct error *err)
     return 0;
 }
 
+static void congestion_control(int fd, char ret_name[CONGESTION_NAME_SIZE])
+{
+    socklen_t length = CONGESTION_NAME_SIZE - 1;
+    memset(ret_name, 0, CONGESTION_NAME_SIZE);
+    getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, ret_name, &length);
+}
+
+/* BBR paces a connection with a timer for each burst. At memory's speed, to a peer that is near,
+ * the timers cost more than half of the rate. Once established a connection stays paced, so this
+ * comes before. */
+static void begin_unpaced(int fd)
+{
+    char choice[CONGESTION_NAME_SIZE];
+    congestion_control(fd, choice);
+    if (strncmp(choice, "bbr", 3) == 0 &&
+        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", strlen("cubic")) < 0) {
+        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno")); /* always allowed */
+    }
+}
+
+/* On a long way the host's choice, which a new socket has, is the better one. */
+static void restore_when_far(int fd)
+{
+    char choice[CONGESTION_NAME_SIZE];
+    struct tcp_info info = {0};
+    socklen_t length = sizeof(info);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 ||
+        info.tcpi_rtt < NEAR_MICROSECONDS) {
+        return;
+    }
+    CLEANUP_CLOSE int fresh = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    congestion_control(fresh, choice);
+    if (choice[0]) {
+        setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, choice, (socklen_t)strlen(choice));
+    }
+}
+
 int socket_connect_begin(const char *local_address, const char *address, uint16_t port,
                          struct error *err)
 {
@@ -214,6 +253,7 @@ int socket_connect_begin(const char *local_address, const char *address, uint16_
         return result;
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    begin_unpaced(fd);
     if (connect(fd, (struct sockaddr *)&target, length) < 0 && errno != EINPROGRESS) {
         return error_set_errno(err, errno, "cannot connect to %s port %u", address, port);
     }
@@ -231,9 +271,11 @@ int socket_connect_end(int fd, const char *address, uint16_t port, uint64_t time
     } else {
         getsockopt(fd, SOL_SOCKET, SO_ERROR, &reason, &length);
     }
-    return reason == 0
-               ? 0
-               : error_set_errno(err, reason, "cannot connect to %s port %u", address, port);
+    if (reason != 0) {
+        return error_set_errno(err, reason, "cannot connect to %s port %u", address, port);
+    }
+    restore_when_far(fd);
+    return 0;
 }
 
 int socket_connect_tcp_from(const char *local_address, const char *address, uint16_t port,

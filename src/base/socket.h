@@ -18,7 +18,9 @@ int socket_connect_unix(const char *path, struct error *err);
 /* Listens on a numeric address ("10.0.0.1", "::1"); port 0 picks one. ret_port may be NULL. */
 int socket_listen_tcp(const char *address, uint16_t port, uint16_t *ret_port, struct error *err);
 
-/* Connects to a numeric address within a time limit; TCP_NODELAY is set. */
+/* Connects to a numeric address within a time limit; TCP_NODELAY is set. Where the host's
+ * congestion control is BBR and the peer is near (a round trip below a millisecond), the connection
+ * uses cubic or reno. */
 int socket_connect_tcp(const char *address, uint16_t port, uint64_t timeout_ns, struct error *err);
 
 /* As socket_connect_tcp(), from one of this host's addresses: with several networks the one to use.

@@ -3,6 +3,8 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -81,6 +83,36 @@ static void tcp_connects_and_refuses(void **state)
     close(listener);
     assert_int_equal(socket_connect_tcp("127.0.0.1", port, LONG_NS, &err), -ECONNREFUSED);
     assert_non_null(strstr(err.message, "127.0.0.1 port"));
+}
+
+static void congestion_control(int fd, char name[16])
+{
+    socklen_t length = 16;
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, &length), 0);
+}
+
+/* What the host chose is kept, unless it paces what need not be paced. Some tries: on a busy
+ * machine even a near peer may seem far once. */
+static void tcp_to_a_near_peer_is_not_paced(void **state)
+{
+    (void)state;
+    struct error err = ERROR_NONE;
+    uint16_t port = 0;
+    char host[16] = "", used[16] = "";
+    CLEANUP_CLOSE int listener = socket_listen_tcp("127.0.0.1", 0, &port, &err);
+    CLEANUP_CLOSE int plain = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    congestion_control(plain, host);
+    bool paced_by_choice = strncmp(host, "bbr", 3) == 0;
+    for (int i = 0; i < 20 && (i == 0 || (paced_by_choice && strcmp(used, host) == 0)); i++) {
+        CLEANUP_CLOSE int client = socket_connect_tcp("127.0.0.1", port, LONG_NS, &err);
+        assert_true(client >= 0);
+        congestion_control(client, used);
+    }
+    if (paced_by_choice) {
+        assert_true(strcmp(used, "cubic") == 0 || strcmp(used, "reno") == 0);
+    } else {
+        assert_string_equal(used, host);
+    }
 }
 
 static void tcp_connects_from_the_address_that_was_named(void **state)
@@ -204,6 +236,7 @@ int main(void)
         scratch_test(only_a_stale_socket_is_replaced),
         cmocka_unit_test(bad_addresses_are_refused),
         cmocka_unit_test(tcp_connects_and_refuses),
+        cmocka_unit_test(tcp_to_a_near_peer_is_not_paced),
         cmocka_unit_test(tcp_connects_from_the_address_that_was_named),
         scratch_test(time_limits_hold),
         cmocka_unit_test(an_endless_limit_waits),
