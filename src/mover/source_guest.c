@@ -36,6 +36,9 @@ static int collect_dirty(void *guest, struct page_run within, const struct page_
 static int pace(void *guest, const struct page_set *where, uint64_t bytes_per_second,
                 struct error *err)
 {
+    log_info("writers to %llu MiB wait: at most %llu KiB/s are dirtied there",
+             (unsigned long long)(page_set_count(where) * ENGINE_PAGE_SIZE >> 20),
+             (unsigned long long)(bytes_per_second >> 10));
     return engine_tracker_pace(&((struct source_guest *)guest)->tracker, where, bytes_per_second,
                                err);
 }

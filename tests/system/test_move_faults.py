@@ -16,6 +16,7 @@ from traffic import TrafficClient
 
 SLOW = 24 << 20  # bytes a second: some seconds of pre-copy
 FAST = 64 << 20  # little more than a second: time enough to halt somebody
+SLOWER = 8 << 20  # less than a guest dirties that writes without a pause
 ELSEWHERE = {"h1": "h2", "h2": "h1", "h3": "h1"}
 LOST_TRAFFIC = ("server_backwards", "wrong_udp", "wrong_tcp")
 
@@ -134,6 +135,44 @@ def test_source_mover_killed(guest, traffic):
     move, source, _ = begin(guest)
     source.kill("drover-mover")
     assert_stayed(guest, move.end(), source, "mover", "died")
+
+
+def waiting_writers(mover):
+    """How many threads wait in the kernel until this mover lets them go on."""
+    waiting = 0
+    for name in os.listdir(f"/proc/{mover}/fdinfo"):
+        try:
+            with open(f"/proc/{mover}/fdinfo/{name}") as file:
+                waiting += sum(int(line.split()[1]) for line in file if line.startswith("total:"))  # a userfaultfd's
+        except FileNotFoundError:
+            pass  # closed meanwhile
+    return waiting
+
+
+def test_source_mover_killed_while_writers_wait(guest, traffic):
+    """The mover holds the only descriptor by which they wait: its death lets them go on, by the kernel's hand."""
+    guest.ask("memory rate max")
+    try:
+        move, source, _ = begin(guest, bandwidth_limit=SLOWER)
+        mover = source.the_process("drover-mover")
+        wait_for("a vCPU that is made to wait", lambda: waiting_writers(mover))
+        source.kill("drover-mover")
+        task = move.end()
+    finally:
+        guest.ask("memory rate 1M")
+    assert_stayed(guest, task, source, "mover", "died")
+
+
+def test_guest_that_writes_without_pause(guest, traffic):
+    """It dirties more than the link carries, and moves all the same: its writers wait."""
+    guest.ask("memory rate max")
+    try:
+        move, _, target = begin(guest, bandwidth_limit=SLOWER)
+        task = move.end()
+    finally:
+        guest.ask("memory rate 1M")
+    assert task["report"]["paced_ms"] > 0 and task["report"]["writers_waited_ms"] > 0, task
+    assert_moved(guest, task, target)
 
 
 def test_source_qemu_killed(guest):
