@@ -14,7 +14,6 @@
 #define BATCH_PAGES 512u  /* 2 MiB, of one huge page where it can be */
 #define WORTH_PAGES 2048u /* 8 MiB */
 #define CHOSEN_MOST 8u    /* lanes, unless the user asks for more */
-#define CONNECT_TIMEOUT_NS (2 * NANOSECONDS_PER_SECOND)
 #define GREETING_TIMEOUT_NS (2 * NANOSECONDS_PER_SECOND)
 #define OPEN_TIMEOUT_NS (5 * NANOSECONDS_PER_SECOND)
 
@@ -82,7 +81,7 @@ static int connect_lane(struct source_lane *lane, struct error *err)
     }
     int result = adopt_socket(lane, fd, err);
     if (result == 0) {
-        result = socket_connect_end(fd, path->address, path->port, CONNECT_TIMEOUT_NS, err);
+        result = socket_connect_end(fd, path->address, path->port, SOURCE_LANES_CONNECT_NS, err);
     }
     if (result == 0) {
         result = greet(lane, err);

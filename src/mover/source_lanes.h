@@ -14,6 +14,7 @@
 #include "mover/socket_channel.h"
 
 #define SOURCE_LANES_MOST (MOVER_CHANNELS_MOST - 1)
+#define SOURCE_LANES_CONNECT_NS 2000000000ull /* for a connection to be made */
 #define SOURCE_LANES_QUEUE 8u /* batches that wait for a lane: enough that none runs dry */
 
 enum source_lane_state {
