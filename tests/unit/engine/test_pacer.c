@@ -17,7 +17,8 @@
 #define PAGES 16384u /* 64 MiB */
 #define MEMORY_SIZE ((uint64_t)PAGES * ENGINE_PAGE_SIZE)
 #define UNIT 512u
-#define LARGE_PAGES (1100 * 2 * UNIT)   /* all hole */
+#define LARGE_PAGES (1100 * 2 * UNIT) /* all hole */
+#define TURNS 5u
 #define RATE (4000u * ENGINE_PAGE_SIZE) /* bytes a second */
 
 struct fixture {
@@ -180,20 +181,30 @@ static void test_writers_keep_to_the_rate(void **state)
     assert_true(waited > 1);
 }
 
+static void add_writes(struct measure measured, double sums[2])
+{
+    sums[0] += measured.writes[0];
+    sums[1] += measured.writes[1];
+}
+
+/* By turns: what else the machine does shall hit both alike. */
 static void test_writers_elsewhere_are_let_alone(void **state)
 {
     struct fixture *fixture = fixture_of(state);
     give(fixture, (struct order){HAMMER, 0, PAGES / 2, 1, 0});
     give(fixture, (struct order){HAMMER, PAGES / 2, PAGES / 2, 1, 1});
-    struct measure free_run = measure(fixture, 300 * NANOSECONDS_PER_MILLISECOND);
-    pace(fixture, (struct page_run){0, PAGES / 2}, RATE);
-    struct measure paced = measure(fixture, 300 * NANOSECONDS_PER_MILLISECOND);
+    double free_run[2] = {0}, paced[2] = {0};
+    for (unsigned i = 0; i < TURNS; i++) {
+        add_writes(measure(fixture, 200 * NANOSECONDS_PER_MILLISECOND), free_run);
+        pace(fixture, (struct page_run){0, PAGES / 2}, RATE);
+        add_writes(measure(fixture, 200 * NANOSECONDS_PER_MILLISECOND), paced);
+        engine_tracker_end_pace(&fixture->tracker);
+    }
     give(fixture, (struct order){REST});
     print_message("# the paced: %.1f %% of its writes, the other: %.1f %%\n",
-                  100 * paced.writes[0] / free_run.writes[0],
-                  100 * paced.writes[1] / free_run.writes[1]);
-    assert_true(paced.writes[0] < free_run.writes[0] / 2);
-    assert_true(paced.writes[1] > free_run.writes[1] / 2);
+                  100 * paced[0] / free_run[0], 100 * paced[1] / free_run[1]);
+    assert_true(paced[0] < free_run[0] / 2);
+    assert_true(paced[1] > free_run[1] / 2);
 }
 
 /* The guest's first thread: as slow a pace as may be, and it does not wait. */
@@ -205,7 +216,7 @@ static void test_the_spared_thread_does_not_wait(void **state)
     uint64_t began_ns = clock_monotonic_ns();
     give(fixture, (struct order){WRITE, 0, PAGES, 8, 2});
     uint64_t took_ns = clock_monotonic_ns() - began_ns;
-    assert_true(took_ns < PAGES / 8 * THROTTLE_LONGEST_WAIT_NS / 4);
+    assert_true(took_ns < (uint64_t)PAGES / 8 * THROTTLE_LONGEST_WAIT_NS / 4);
     assert_int_equal(collect(fixture), PAGES / 8);
 }
 
@@ -228,23 +239,32 @@ static void test_faults_are_answered_soon(void **state)
                   (double)took_ns[0] / (PAGES / 4) / 1000, (double)took_ns[1] / (PAGES / 4) / 1000);
 }
 
+/* The time of 2,048 writes, each `step` pages after the other. */
+static uint64_t time_writes(struct fixture *fixture, uint64_t step)
+{
+    collect(fixture);
+    uint64_t began_ns = clock_monotonic_ns();
+    give(fixture, (struct order){WRITE, 0, 2048 * step, step, 3});
+    uint64_t took_ns = clock_monotonic_ns() - began_ns;
+    uint64_t reported = collect(fixture);
+    assert_true(reported >= 2048 && reported <= 2048 + 64);
+    return took_ns;
+}
+
 static void test_who_goes_in_order_is_let_go_some_pages_at_once(void **state)
 {
     struct fixture *fixture = fixture_of(state);
-    uint64_t took_ns[2];
+    uint64_t apart_ns = UINT64_MAX, in_order_ns = UINT64_MAX;
     pace(fixture, (struct page_run){0, PAGES}, UINT64_MAX);
-    for (unsigned i = 0; i < 2; i++) {
-        uint64_t step = i == 0 ? 4 : 1;
-        collect(fixture);
-        uint64_t began_ns = clock_monotonic_ns();
-        give(fixture, (struct order){WRITE, 0, 2048 * step, step, 3});
-        took_ns[i] = clock_monotonic_ns() - began_ns;
-        uint64_t reported = collect(fixture);
-        assert_true(reported >= 2048 && reported <= 2048 + 64);
+    for (unsigned i = 0; i < TURNS; i++) { /* the best of each: others use the machine too */
+        uint64_t took_ns = time_writes(fixture, 4);
+        apart_ns = took_ns < apart_ns ? took_ns : apart_ns;
+        took_ns = time_writes(fixture, 1);
+        in_order_ns = took_ns < in_order_ns ? took_ns : in_order_ns;
     }
-    print_message("# a page: %.1f us, in order %.1f us\n", (double)took_ns[0] / 2048 / 1000,
-                  (double)took_ns[1] / 2048 / 1000);
-    assert_true(took_ns[1] < took_ns[0]);
+    print_message("# a page: %.1f us, in order %.1f us\n", (double)apart_ns / 2048 / 1000,
+                  (double)in_order_ns / 2048 / 1000);
+    assert_true(in_order_ns < apart_ns);
 }
 
 /* ---- what is reported ---- */
