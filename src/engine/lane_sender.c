@@ -57,6 +57,13 @@ void lane_sender_resume(struct lane_sender *lane)
     }
 }
 
+void lane_sender_set_idle(struct lane_sender *lane, double idle)
+{
+    if (lane->packs) {
+        pack_lane_set_idle(&lane->pack, idle);
+    }
+}
+
 static void note_sent(struct lane_sender *lane, struct page_run run)
 {
     if (lane->alone) {

@@ -55,6 +55,9 @@ void lane_sender_done(struct lane_sender *lane);
 /* A round begins: the time that passed since the last one does not count. */
 void lane_sender_resume(struct lane_sender *lane);
 
+/* Of one processor's time, what this lane may spend on packing: 0 to 1, and 1 until told. */
+void lane_sender_set_idle(struct lane_sender *lane, double idle);
+
 /* Sends all pages of `batch`, read as they are now. */
 int lane_sender_send(struct lane_sender *lane, const struct page_batch *batch, struct error *err);
 

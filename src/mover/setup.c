@@ -89,6 +89,9 @@ static int encode_source(json_t *document, const struct mover_setup *setup)
     if (setup->pacing_fd >= 0) {
         json_object_set_new(part, "pacing_fd", json_integer(setup->pacing_fd));
     }
+    if (setup->processor_fd >= 0) {
+        json_object_set_new(part, "processor_fd", json_integer(setup->processor_fd));
+    }
     int result = json_object_update(document, part);
     return result < 0 || !mover_setup_tracks(setup) ? result : encode_tracking(document, setup);
 }
@@ -330,6 +333,9 @@ static int decode_source(const json_t *document, struct mover_setup *setup, stru
     int result = mover_setup_tracks(setup) ? decode_tracking(document, setup, err) : 0;
     if (result == 0) {
         result = get_fd_or_none(document, "pacing_fd", &setup->pacing_fd, err);
+    }
+    if (result == 0) {
+        result = get_fd_or_none(document, "processor_fd", &setup->processor_fd, err);
     }
     if (result == 0) {
         result = decode_paths(document, setup, err);

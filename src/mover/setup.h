@@ -71,6 +71,8 @@ struct mover_setup {
 
     /* source only */
     int pacing_fd; /* a synchronous userfaultfd, see engine/pacer.h; -1: writers cannot be paced */
+    int processor_fd; /* /proc/stat, open, for what may be used of the processors; -1: not known;
+                         opened by mover_start() */
     struct mover_path paths[MOVER_PATHS_MOST]; /* at least one; the first carries what there is one
                                                   connection for */
     size_t path_count;

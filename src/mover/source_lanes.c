@@ -123,7 +123,9 @@ static int send_next(struct source_lane *lane, struct error *err)
     bool first = !lane->in_round;
     lane->in_round = true;
     pthread_cond_broadcast(&lanes->changed);
+    double idle = processor_idle_share(&lanes->idle, clock_monotonic_ns(), lanes->count.active);
     pthread_mutex_unlock(&lanes->lock);
+    lane_sender_set_idle(&lane->sender, idle);
     if (first) {
         lane_sender_resume(&lane->sender);
     }
@@ -411,6 +413,7 @@ struct source_lanes *source_lanes_new(const struct mover_setup *setup, const ato
     }
     lanes->setup = setup;
     lanes->cancelled = cancelled;
+    processor_idle_init(&lanes->idle, setup->options.compress ? setup->processor_fd : -1);
     lanes->engine = (struct engine_lanes){.operations = &operations,
                                           .batch_pages = BATCH_PAGES,
                                           .worth_pages = WORTH_PAGES,

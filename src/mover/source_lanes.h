@@ -10,6 +10,7 @@
 
 #include "engine/lanes.h"
 #include "mover/lane_count.h"
+#include "mover/processor_idle.h"
 #include "mover/setup.h"
 #include "mover/socket_channel.h"
 
@@ -55,6 +56,7 @@ struct source_lanes {
     bool failed;
     struct error failure;
     struct lane_count count;
+    struct processor_idle idle;
     struct engine_lanes engine; /* what the engine is given */
 };
 

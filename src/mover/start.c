@@ -14,7 +14,7 @@
 #include "base/socket.h"
 #include "mover/setup_document.h"
 
-#define FDS_MOST (MOVER_NICS_MOST + MOVER_PATHS_MOST + 8)
+#define FDS_MOST (MOVER_NICS_MOST + MOVER_PATHS_MOST + 9)
 
 /* Descriptors get new numbers in the mover: 3 and 4 are the document and the control socket. */
 struct placement {
@@ -30,10 +30,11 @@ static int place(struct placement *placement, int parent_fd)
 }
 
 /* The setup as the mover is to read it: with its own numbers. */
-static struct mover_setup renumber(const struct mover_setup *setup, int watch,
+static struct mover_setup renumber(const struct mover_setup *setup, int watch, int processor,
                                    struct placement *placement)
 {
     struct mover_setup renumbered = *setup;
+    renumbered.processor_fd = processor < 0 ? -1 : place(placement, processor);
     renumbered.memory_fd = place(placement, setup->memory_fd);
     if (setup->role != MOVER_ROLE_SAMPLE) {
         renumbered.qmp_fd = place(placement, setup->qmp_fd);
@@ -107,10 +108,13 @@ static int start(const struct start *start, int control, struct process_identity
     if (tracks && watch < 0) {
         return watch;
     }
+    /* Without it the mover only knows less. */
+    CLEANUP_CLOSE int processor =
+        setup->role == MOVER_ROLE_SOURCE ? open("/proc/stat", O_RDONLY | O_CLOEXEC) : -1;
     struct placement placement = {0};
     place(&placement, document);
     place(&placement, control);
-    struct mover_setup renumbered = renumber(setup, watch, &placement);
+    struct mover_setup renumbered = renumber(setup, watch, processor, &placement);
     struct process_spec spec = {.arguments = arguments,
                                 .fds = placement.fds,
                                 .fd_count = placement.count,

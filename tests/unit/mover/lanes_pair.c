@@ -48,6 +48,7 @@ static void make_setup(struct lanes_pair *pair)
     memcpy(setup->token, LANES_PAIR_TOKEN, sizeof(LANES_PAIR_TOKEN));
     memcpy(setup->move_id, LANES_PAIR_MOVE, sizeof(LANES_PAIR_MOVE));
     setup->memory_size = LANES_PAIR_MEMORY;
+    setup->processor_fd = -1;
     setup->listen_fds[0] = socket_listen_tcp("127.0.0.1", 0, &port, NULL);
     setup->listen_count = 1;
     assert_true(setup->listen_fds[0] >= 0);

@@ -19,6 +19,7 @@ static struct mover_setup example(enum mover_role role)
                                 .pagemap_fd = 10,
                                 .watch_fd = 11,
                                 .pacing_fd = 12,
+                                .processor_fd = 13,
                                 .memory_address = 0x7f0000000000,
                                 .sample_ns = 75,
                                 .paths = {{"", "10.0.0.2", 4242}, {"10.1.0.1", "10.1.0.2", 4243}},
@@ -55,6 +56,7 @@ static void a_source_survives_the_way(void **state)
     assert_int_equal(got.memory_address, sent.memory_address);
     assert_int_equal(got.watch_fd, sent.watch_fd);
     assert_int_equal(got.pacing_fd, sent.pacing_fd);
+    assert_int_equal(got.processor_fd, sent.processor_fd);
     assert_int_equal(got.nic_count, 2);
     assert_string_equal(got.nics[1].mac, sent.nics[1].mac);
     assert_int_equal(got.path_count, 2);
@@ -89,9 +91,11 @@ static void a_source_may_be_unable_to_pace(void **state)
     struct mover_setup sent = example(MOVER_ROLE_SOURCE);
     struct mover_setup got;
     sent.pacing_fd = -1;
+    sent.processor_fd = -1;
     CLEANUP_JSON json_t *document = mover_setup_encode(&sent);
     assert_int_equal(mover_setup_decode(document, &got, NULL), 0);
     assert_int_equal(got.pacing_fd, -1);
+    assert_int_equal(got.processor_fd, -1);
 }
 
 static void a_destination_survives_the_way(void **state)
