@@ -159,7 +159,7 @@ const char *launch_accelerator(const struct agent *agent, const struct vm *vm)
 }
 
 static int start_qemu(const struct agent *agent, struct vm *vm, const struct files *files,
-                      bool incoming, struct error *err)
+                      const struct launch_shadow *shadow, struct error *err)
 {
     const struct vm_config *config = &vm->config;
     struct qemu_disk disks[VM_DISKS_MOST];
@@ -199,7 +199,9 @@ static int start_qemu(const struct agent *agent, struct vm *vm, const struct fil
         .kernel_arguments = config->arguments[0] ? config->arguments : NULL,
         .uid = vm->runtime.uid,
         .gid = vm->runtime.uid,
-        .incoming = incoming,
+        .incoming = shadow != NULL,
+        .memory_made = shadow ? shadow->memory_made : NULL,
+        .memory_context = shadow ? shadow->context : NULL,
     };
     rotate_log(log);
     snprintf(vm->runtime.accelerator, sizeof(vm->runtime.accelerator), "%s",
@@ -230,7 +232,8 @@ static int take_slot(struct agent *agent, struct vm *vm, struct error *err)
 }
 
 /* Recorded before there is a process, so that an agent that comes after us looks for one. */
-static int start_recorded(struct agent *agent, struct vm *vm, bool incoming, struct error *err)
+static int start_recorded(struct agent *agent, struct vm *vm, const struct launch_shadow *shadow,
+                          struct error *err)
 {
     CLEANUP_FILES struct files files;
     files_init(&files);
@@ -242,21 +245,22 @@ static int start_recorded(struct agent *agent, struct vm *vm, bool incoming, str
         result = open_storage(vm, &files, err);
     }
     if (result == 0) {
-        result = open_taps(agent, vm, !incoming, &files, err);
+        result = open_taps(agent, vm, !shadow, &files, err);
     }
     if (result == 0) {
-        result = start_qemu(agent, vm, &files, incoming, err);
+        result = start_qemu(agent, vm, &files, shadow, err);
     }
     return result < 0 ? result : record_save(agent->config, vm, err);
 }
 
-int launch_start(struct agent *agent, struct vm *vm, bool incoming, struct error *err)
+int launch_start(struct agent *agent, struct vm *vm, const struct launch_shadow *shadow,
+                 struct error *err)
 {
     int result = take_slot(agent, vm, err);
     if (result < 0) {
         return result;
     }
-    result = start_recorded(agent, vm, incoming, err);
+    result = start_recorded(agent, vm, shadow, err);
     if (result < 0) {
         struct error ignored = ERROR_NONE;
         if (launch_end(agent, vm, &ignored) < 0) {

@@ -16,9 +16,16 @@ uid_t launch_mover_uid(const struct agent *agent, const struct vm *vm);
 /* What this VM runs with, or would if it were started here: "kvm" or "tcg". */
 const char *launch_accelerator(const struct agent *agent, const struct vm *vm);
 
-/* Starts QEMU for a claimed VM: running, or waiting for a migration's stream (its taps without
- * carrier). Fills vm->runtime. On failure nothing is left. */
-int launch_start(struct agent *agent, struct vm *vm, bool incoming, struct error *err);
+/* A machine that waits for a migration's stream, its taps without carrier. */
+struct launch_shadow {
+    void (*memory_made)(void *context, int memory_fd); /* its RAM file is there; borrowed */
+    void *context;
+};
+
+/* Starts QEMU for a claimed VM: running (`shadow` NULL), or as a shadow. Fills vm->runtime. On
+ * failure nothing is left. */
+int launch_start(struct agent *agent, struct vm *vm, const struct launch_shadow *shadow,
+                 struct error *err);
 
 /* Ends QEMU, and whatever else runs as the VM's users, and removes the run folder, memory and slot.
  * vm->has_runtime is false afterwards. */

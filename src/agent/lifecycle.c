@@ -138,7 +138,7 @@ static int start_vm(struct agent *agent, struct vm *vm, struct error *err)
     if (result == 0) {
         result = own(agent, vm, err);
     }
-    return result < 0 ? result : launch_start(agent, vm, false, err);
+    return result < 0 ? result : launch_start(agent, vm, NULL, err);
 }
 
 static int start_task(struct task *task, void *context, struct error *err)

@@ -13,6 +13,7 @@
 #include "agent/lifecycle.h"
 #include "agent/migrate_check.h"
 #include "agent/move_follow.h"
+#include "agent/populate.h"
 #include "agent/vm_json.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -31,7 +32,14 @@ struct incoming {
     struct agent *agent;
     struct vm vm;
     struct move_record record;
+    struct populate *populate; /* owned; NULL: nothing is, or it is over */
 };
+
+static void end_populating(struct incoming *incoming)
+{
+    populate_free(incoming->populate);
+    incoming->populate = NULL;
+}
 
 /* ---- checks ---- */
 
@@ -231,6 +239,7 @@ static void *follow(void *context)
     json_t *statistics;
     enum move_end end =
         move_follow(incoming->agent, &incoming->vm, &incoming->record, &watcher, &statistics, &err);
+    end_populating(incoming);
     switch (end) {
     case MOVE_END_MOVED:
         end_moved(incoming, statistics);
@@ -355,7 +364,8 @@ static int start_both(struct incoming *incoming, struct mover_setup *setup, stru
 {
     const struct agent_config *config = incoming->agent->config;
     struct vm *vm = &incoming->vm;
-    int result = launch_start(incoming->agent, vm, true, err);
+    struct launch_shadow shadow = {populate_begin, incoming->populate};
+    int result = launch_start(incoming->agent, vm, &shadow, err);
     if (result < 0) {
         return result;
     }
@@ -376,6 +386,7 @@ static void undo(struct incoming *incoming, const struct error *reason)
     struct agent *agent = incoming->agent;
     struct vm *vm = &incoming->vm;
     struct error err = ERROR_NONE;
+    end_populating(incoming);
     if (vm->has_runtime && launch_end(agent, vm, &err) < 0) {
         log_error("%s", err.message);
     }
@@ -480,9 +491,14 @@ int incoming_begin(struct agent *agent, const json_t *body, json_t **ret_place, 
     incoming->agent = agent;
     int result = check_begin(agent, body, offer, &incoming->record, setup.token, err);
     if (result == 0) {
+        result = populate_new(json_object_get(body, "populated"), offer->config.memory_mib << 20,
+                              &incoming->populate, err);
+    }
+    if (result == 0) {
         result = claim(incoming, offer->config.uuid, err);
     }
     if (result < 0) {
+        end_populating(incoming);
         return result;
     }
     result = begin(incoming, &setup, ret_place, err);

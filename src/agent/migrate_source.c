@@ -1,6 +1,7 @@
 /* A move, from the side that the VM leaves: see migrate_source.h. */
 #include "agent/migrate_source.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@
 #include "agent/migration_paths.h"
 #include "agent/move_follow.h"
 #include "agent/peer.h"
+#include "agent/populate.h"
 #include "agent/sampling.h"
 #include "agent/strays.h"
 #include "base/cleanup.h"
@@ -55,6 +57,16 @@ static int read_place(const struct source_move *move, const json_t *answer,
     return result < 0 ? error_wrap(err, "host %s", move->to) : 0;
 }
 
+/* Where the VM has memory, so that the destination takes pages for it ahead. NULL: not known, and
+ * no harm. */
+static json_t *describe_memory(const struct source_move *move)
+{
+    const struct vm_config *config = &move->vm.config;
+    CLEANUP_FREE char *path = record_ram_path(move->agent->config, config->uuid);
+    CLEANUP_CLOSE int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    return fd < 0 ? NULL : populate_describe(fd, config->memory_mib << 20);
+}
+
 /* The destination starts the shadow VM and its mover. */
 static int reserve(struct source_move *move, const struct config_peer *peer,
                    struct mover_setup *setup, struct error *err)
@@ -71,6 +83,7 @@ static int reserve(struct source_move *move, const struct config_peer *peer,
         return error_set_errno(err, ENOMEM, "cannot prepare the move of VM %s",
                                move->vm.config.name);
     }
+    json_object_set_new(request, "populated", describe_memory(move));
     int result = peer_call(move->agent->config, peer, "POST", "/v1/incoming", request,
                            RESERVE_TIMEOUT_NS, &answer, err);
     return result < 0 ? result : read_place(move, answer, setup, err);

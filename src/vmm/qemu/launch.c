@@ -113,6 +113,9 @@ static int make_ram_file(const struct qemu_machine *machine, struct error *err)
         unlink(machine->ram_path);
         return result;
     }
+    if (machine->memory_made) {
+        machine->memory_made(machine->memory_context, fd);
+    }
     return 0;
 }
 

@@ -56,6 +56,11 @@ struct qemu_machine {
     uid_t uid;
     gid_t gid;
     bool incoming; /* a shadow: -incoming defer, stopped, waits for device state */
+
+    /* Called as soon as the RAM file is there, with its descriptor, before QEMU runs; may be NULL.
+     */
+    void (*memory_made)(void *context, int memory_fd);
+    void *memory_context;
 };
 
 /* Starts QEMU and waits until its monitor answers. On failure nothing is left (no process, no RAM
