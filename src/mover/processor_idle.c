@@ -11,6 +11,7 @@
 #include "base/clock.h"
 
 #define FIRST_LINE_MOST 512
+#define LEAST_PROCESSORS 0.5 /* on a busy host too: the scheduler is fair, a slow link is slow */
 
 void processor_idle_init(struct processor_idle *idle, int fd)
 {
@@ -76,6 +77,7 @@ double processor_idle_share(struct processor_idle *idle, uint64_t now_ns, unsign
             processor_idle_init(idle, -1);
         }
     }
-    double share = idle->processors / (lanes > 0 ? lanes : 1);
+    double processors = idle->processors > LEAST_PROCESSORS ? idle->processors : LEAST_PROCESSORS;
+    double share = processors / (lanes > 0 ? lanes : 1);
     return share < 1 ? share : 1;
 }

@@ -1,7 +1,8 @@
 /*
  * How much of this host's processors a move's lanes may use for packing: what is idle, and what the
  * move itself uses, which is its own to spend. So guests and others come first. Sampled now and
- * then from /proc/stat and this process's clock; no lock: for whoever has one.
+ * then from /proc/stat and this process's clock; no lock: for whoever has one. Half a processor is
+ * a move's own even on a host that is busy: on a slow link that makes it several times as fast.
  */
 #pragma once
 

@@ -60,11 +60,18 @@ static double share_of(double idle_processors, double own_processors, unsigned l
 static void what_is_idle_or_ours_is_shared_by_the_lanes(void **state)
 {
     (void)state;
-    assert_near(share_of(0, 0, 1), 0);
-    assert_near(share_of(0.5, 0, 1), 0.5);
+    assert_near(share_of(0.75, 0, 1), 0.75);
     assert_near(share_of(0.5, 1.5, 4), 0.5);
     assert_near(share_of(8, 0, 4), 1);
     assert_near(share_of(1, 0.5, 0), 1);
+}
+
+static void a_move_has_its_part_of_a_busy_host(void **state)
+{
+    (void)state;
+    assert_near(share_of(0, 0, 1), 0.5);
+    assert_near(share_of(0.25, 0, 1), 0.5);
+    assert_near(share_of(0, 0.1, 5), 0.1);
 }
 
 static void nobody_is_held_back_without_knowledge(void **state)
@@ -86,7 +93,7 @@ static void time_that_steps_back_is_none(void **state)
     times.now_ns += SECOND;
     times.idle_ns -= 10 * MS;
     processor_idle_note(&idle, &times);
-    assert_near(processor_idle_share(&idle, times.now_ns, 1), 0);
+    assert_near(idle.processors, 0);
 }
 
 static void write_statistics(int fd, const char *text)
@@ -120,6 +127,7 @@ int main(void)
         cmocka_unit_test(idle_and_waiting_for_disks_is_idle),
         cmocka_unit_test(what_is_no_statistics_is_refused),
         cmocka_unit_test(what_is_idle_or_ours_is_shared_by_the_lanes),
+        cmocka_unit_test(a_move_has_its_part_of_a_busy_host),
         cmocka_unit_test(nobody_is_held_back_without_knowledge),
         cmocka_unit_test(time_that_steps_back_is_none),
         cmocka_unit_test(the_file_is_read_no_more_often_than_it_pays),
