@@ -26,8 +26,11 @@ struct engine_arrivals_operations {
     /* After await_round(): what came goes into `received` and `pages`, and the lanes go on. */
     void (*settle)(void *arrivals, struct page_set *received, uint64_t *pages);
 
-    /* No more pages come: when it returns no lane touches the guest's memory, nor `received`, and
-     * none will be let in. May be called again. */
+    /* No more pages come: the lanes end, and nobody waits for them, for a guest stands still. */
+    void (*hang_up)(void *arrivals);
+
+    /* The same, and waits for them: when it returns no lane touches the guest's memory, nor
+     * `received`, and none will be let in. May be called again. */
     void (*close)(void *arrivals);
 
     /* A running total. */

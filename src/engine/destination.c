@@ -270,7 +270,7 @@ static int end_state(struct destination *destination, uint32_t length, struct er
                          (unsigned long long)destination->state_bytes);
     }
     if (destination->arrivals) {
-        destination->arrivals->operations->close(destination->arrivals->arrivals);
+        destination->arrivals->operations->hang_up(destination->arrivals->arrivals);
     }
     set_state(destination, DESTINATION_LOADING);
     return 0;
@@ -325,6 +325,9 @@ static int load(struct destination *destination, struct error *err)
     uint64_t began_ns = now(destination);
     int result = guest->operations->finish_load(guest->guest, err);
     destination->statistics->load_state_ns = now(destination) - began_ns;
+    if (destination->arrivals) { /* they have ended meanwhile */
+        destination->arrivals->operations->close(destination->arrivals->arrivals);
+    }
     return result;
 }
 

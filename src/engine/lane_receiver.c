@@ -146,6 +146,7 @@ static void note_arrived(struct lane_receiver *lane, const struct content *conte
         page_set_remove(&lane->zeroed, run);
     }
     lane->pages_received += content->pages;
+    lane->changed = true;
 }
 
 static int receive_pages(struct lane_receiver *lane, const struct content *content,
@@ -226,6 +227,7 @@ static void make_zero(struct lane_receiver *lane, struct page_run run)
     }
     page_set_remove(&lane->arrived, run);
     page_set_add(&lane->zeroed, run);
+    lane->changed = true;
 }
 
 /* Of a run that the source names, what holds data; the rest is zero as it is. */
@@ -278,10 +280,13 @@ int lane_receiver_round_end(struct lane_receiver *lane, struct wire_round_end *r
 
 void lane_receiver_settle(struct lane_receiver *lane, struct page_set *received, uint64_t *pages)
 {
-    page_set_subtract(received, &lane->zeroed);
-    page_set_unite(received, &lane->arrived);
-    page_set_clear(&lane->zeroed);
-    page_set_clear(&lane->arrived);
+    if (lane->changed) {
+        page_set_subtract(received, &lane->zeroed);
+        page_set_unite(received, &lane->arrived);
+        page_set_clear(&lane->zeroed);
+        page_set_clear(&lane->arrived);
+        lane->changed = false;
+    }
     *pages += lane->pages_received;
     lane->pages_received = 0;
 }

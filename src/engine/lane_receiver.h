@@ -18,6 +18,7 @@ struct lane_receiver {
     struct page_set arrived;         /* owned */
     struct page_set zeroed;          /* likewise */
     uint64_t pages_received;         /* since the last lane_receiver_settle() */
+    bool changed;                    /* there is something in `arrived` or `zeroed` */
 
     uint8_t *body; /* owned; tables */
     struct wire_run runs[WIRE_RUNS_MOST];

@@ -71,6 +71,7 @@ static void note_sent(struct lane_sender *lane, struct page_run run)
     } else {
         page_set_add(&lane->sent, run);
         page_set_remove(&lane->zeroed, run);
+        lane->changed = true;
     }
 }
 
@@ -81,6 +82,7 @@ static void note_zeroed(struct lane_sender *lane, struct page_run run)
     } else {
         page_set_remove(&lane->sent, run);
         page_set_add(&lane->zeroed, run);
+        lane->changed = true;
     }
     if (lane->packs) {
         pack_lane_sent_zero(&lane->pack, &run, 1);
@@ -336,10 +338,11 @@ void lane_sender_settle(struct lane_sender *lane, struct lane_figures *sum)
         sum->pages_packed[method] += lane->figures.pages_packed[method];
     }
     lane->figures = (struct lane_figures){0};
-    if (!lane->alone) {
+    if (lane->changed) {
         page_set_subtract(lane->delivered, &lane->zeroed);
         page_set_unite(lane->delivered, &lane->sent);
         page_set_clear(&lane->zeroed);
         page_set_clear(&lane->sent);
+        lane->changed = false;
     }
 }

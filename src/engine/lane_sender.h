@@ -37,6 +37,7 @@ struct lane_sender {
     bool alone;
     struct page_set sent;   /* owned; empty where alone */
     struct page_set zeroed; /* likewise */
+    bool changed;           /* there is something in them */
 
     struct lane_figures figures; /* since the last lane_sender_settle() */
     struct page_batch data;

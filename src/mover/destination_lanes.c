@@ -273,22 +273,26 @@ static uint64_t bytes_received(void *argument)
     return bytes;
 }
 
-/* A lane that waits for bytes is woken by its socket's end. The doorman lets nobody in any more,
- * and ends when he notices: nobody waits for him here, where a guest may be standing still. */
-static void close_lanes(void *argument)
+/* A lane that waits for bytes is woken by its socket's end. */
+static void hang_up(void *argument)
 {
     struct destination_lanes *lanes = argument;
     pthread_mutex_lock(&lanes->lock);
-    atomic_store(&lanes->closing, true);
-    unsigned count = lanes->count;
-    for (unsigned i = 0; i < count; i++) {
-        if (!lanes->lane[i].joined) {
-            shutdown(lanes->lane[i].channel.fd, SHUT_RD);
-        }
+    for (unsigned i = 0; !lanes->closing && i < lanes->count; i++) {
+        shutdown(lanes->lane[i].channel.fd, SHUT_RD);
     }
+    atomic_store(&lanes->closing, true);
     pthread_cond_broadcast(&lanes->changed);
     pthread_mutex_unlock(&lanes->lock);
-    for (unsigned i = 0; i < count; i++) {
+}
+
+/* The doorman lets nobody in any more, and ends when he notices: nobody waits for him here, where a
+ * guest may be standing still. */
+static void close_lanes(void *argument)
+{
+    struct destination_lanes *lanes = argument;
+    hang_up(lanes);
+    for (unsigned i = 0; i < lanes->count; i++) { /* no more come */
         struct destination_lane *lane = &lanes->lane[i];
         if (!lane->joined) {
             pthread_join(lane->thread, NULL);
@@ -308,6 +312,7 @@ struct destination_lanes *destination_lanes_new(const struct mover_setup *setup,
         .check = check,
         .await_round = await_round,
         .settle = settle,
+        .hang_up = hang_up,
         .close = close_lanes,
         .bytes_received = bytes_received,
     };

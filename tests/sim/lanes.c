@@ -266,6 +266,7 @@ void sim_lanes_init(struct sim_lanes *lanes, struct sim_world *world, size_t win
         .check = check,
         .await_round = await_round,
         .settle = settle_destination,
+        .hang_up = stop_receiving,
         .close = stop_receiving,
         .bytes_received = bytes_received,
     };
