@@ -18,7 +18,6 @@
 
 #include <err.h>
 #include <errno.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <sched.h>
