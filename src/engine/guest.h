@@ -54,7 +54,8 @@ struct engine_source_guest_operations {
     void (*stop_tracking)(void *guest);
 
     /* Stops the vCPUs. Device state that comes before the stop (ROMs, video memory) is emitted on
-     * the way, while the guest still runs; on return no vCPU runs and guest memory no longer
+     * the way, while the guest still runs; emits no bytes every few milliseconds, so that the
+     * engine can send what is still written. On return no vCPU runs and guest memory no longer
      * changes, except by finish_state(). */
     int (*stop)(void *guest, engine_emit_function *emit, void *context, struct error *err);
 

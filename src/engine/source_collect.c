@@ -58,7 +58,7 @@ static void update_deferred(struct source *source)
 /* The pages that need not be looked at this time; NULL: none. */
 static const struct page_set *choose_skipped(struct source *source)
 {
-    if (source->state != SOURCE_PRECOPY) { /* the guest stands still */
+    if (source->state > SOURCE_STOPPING) { /* the guest stands still */
         source_undefer(source);
         return NULL;
     }

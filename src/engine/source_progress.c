@@ -5,8 +5,9 @@
 #include "base/units.h"
 
 #define TELL_NS (100 * NANOSECONDS_PER_MILLISECOND)
-/* From the last collection to the guest's stop. */
+/* From the last collection to the guest's stop. Where that takes long, other collections follow. */
 #define STOP_NS (2 * NANOSECONDS_PER_MILLISECOND)
+#define KEEP_UP_NS (6 * NANOSECONDS_PER_MILLISECOND)
 #define SAMPLE_NS (20 * NANOSECONDS_PER_MILLISECOND)
 
 /* The bar's way: the first round has most of it, each later one half of what is left below the
@@ -91,10 +92,14 @@ uint64_t source_predict_dirtied(const struct source *source, uint64_t duration_n
 
 uint64_t source_predict_blackout(const struct source *source)
 {
-    uint64_t bytes = source_pages_left(source) * ENGINE_PAGE_SIZE +
-                     source_predict_dirtied(source, source->collect_took_ns + STOP_NS);
+    uint64_t collect_ns = source->collect_took_ns;
+    uint64_t soon = source_pages_left(source) * ENGINE_PAGE_SIZE +
+                    source_predict_dirtied(source, collect_ns + STOP_NS);
+    uint64_t late = page_set_count(&source->deferred) * ENGINE_PAGE_SIZE +
+                    source_predict_dirtied(source, collect_ns + KEEP_UP_NS);
+    uint64_t bytes = soon > late ? soon : late;
     return add_or_unknown(source_content_ns(source, bytes),
-                          source->options->device_state_ns + source->collect_took_ns);
+                          source->options->device_state_ns + collect_ns);
 }
 
 /* A geometric row: while what is left is sent, more is dirtied, and so on. */

@@ -164,15 +164,24 @@ static uint64_t fill_batch(struct source *source, uint64_t page, uint64_t end, u
     return page;
 }
 
-/* What is about to be sent belongs to the round. What saving the state dirtied goes over channel 0
- * alone: pages of it may be on their way already, and only there nothing overtakes them. */
+/* Whether pages of this round may be on their way already: of the last one, which is sent in
+ * several passes. Those that follow go over channel 0 alone, for only there nothing overtakes them.
+ */
+static bool is_further_pass(const struct source *source)
+{
+    return source->state == SOURCE_STOPPING || source->state == SOURCE_SAVING ||
+           (source->state == SOURCE_LAST_PASS &&
+            source->round.pages_sent + source->round.pages_zero > 0);
+}
+
+/* What is about to be sent belongs to the round. */
 static void extend_round(struct source *source)
 {
     uint64_t pages = page_set_count(&source->pending);
     source->round.pages_to_send += pages + page_set_count(&source->dropped);
     source->round.pages_dirtied = 0;
     source->on_lanes =
-        source->lanes && pages >= source->lanes->worth_pages && source->state != SOURCE_SAVING;
+        source->lanes && pages >= source->lanes->worth_pages && !is_further_pass(source);
 }
 
 static uint64_t clamp(uint64_t value, uint64_t least, uint64_t most)

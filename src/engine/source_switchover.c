@@ -2,6 +2,11 @@
  * The switchover up to the destination's READY: stop, last pages, device state. Every failure here
  * is still the source's to undo.
  *
+ * From the order to stop until the vCPUs stand still may take long: what of the device state can be
+ * sent before is sent before. Meanwhile the guest writes, so what it writes is sent, too, at short
+ * intervals: the last pass has only the end of that to send. All of this goes over channel 0, where
+ * nothing overtakes anything: pages of the last round may be sent several times.
+ *
  * Pages first, then the device state: the destination loads it as it comes, and devices look into
  * guest memory while they load (a virtio queue into its rings). What saving the state dirtied all
  * the same is collected and sent after it, while the destination is loading.
@@ -10,9 +15,30 @@
 #include "engine/source_internal.h"
 #include "engine/source_progress.h"
 
+#define KEEP_UP_NS (4 * NANOSECONDS_PER_MILLISECOND) /* between two looks, at least */
+#define KEEP_UP_SHARE 4u /* of the time goes into looking, at most one part in so many */
+
+/* The guest is about to stop, but still writes. When there is no more time all goes at the end. */
+static bool must_keep_up(const struct source *source)
+{
+    uint64_t interval_ns = source->collect_took_ns * KEEP_UP_SHARE;
+    interval_ns = interval_ns > KEEP_UP_NS ? interval_ns : KEEP_UP_NS;
+    return source->state == SOURCE_STOPPING && !source->guest->operations->progress &&
+           !source->time_is_up && source_now(source) - source->collected_ns >= interval_ns;
+}
+
+static int collect_and_send(struct source *source, struct error *err)
+{
+    int result = source_collect(source, err);
+    return result < 0 ? result : source_send_pages(source, err);
+}
+
 static int look_around(struct source *source, struct error *err)
 {
     int result = source_pause(source, 0, err);
+    if (result == 0 && must_keep_up(source)) {
+        result = collect_and_send(source, err);
+    }
     source_progress_sample(source);
     return result;
 }
@@ -61,10 +87,7 @@ static int stop_guest(struct source *source, struct error *err)
 
 static int send_last_pages(struct source *source, struct error *err)
 {
-    int result = source_collect(source, err);
-    if (result == 0) {
-        result = source_send_pages(source, err);
-    }
+    int result = collect_and_send(source, err);
     source->statistics->blackout.last_pass_ns += source_lap(source);
     return result;
 }
@@ -95,7 +118,6 @@ static int fence(struct source *source, struct error *err)
 /* The last round: what was written up to the stop, and by saving the state. */
 static int last_round(struct source *source, struct error *err)
 {
-    source_begin_round(source);
     int result = send_last_pages(source, err);
     if (result == 0) {
         result = fence(source, err);
@@ -140,6 +162,7 @@ static void begin_switchover(struct source *source)
     source_progress_phase(source, ENGINE_PHASE_SWITCHOVER);
     source->statistics->predicted_blackout_ns = source->progress.predicted_blackout_ns;
     source->statistics->pages_deferred = page_set_count(&source->deferred);
+    source_begin_round(source);
 }
 
 /* With a guest that sends its memory by itself it is pre-copy up to the stop. */

@@ -60,13 +60,15 @@ static void stop_tracking(void *guest)
 
 /* ---- device state ---- */
 
-/* A guest that draws faster than QEMU sends is stopped all the same. */
+/* Lets the engine keep up with a guest that still writes. One that draws faster than QEMU sends is
+ * stopped all the same. */
 static int hurry(void *pilot, const struct source_stream_emitter *emitter, struct error *err)
 {
     struct source_guest *source = pilot;
-    (void)emitter;
-    if (source->hurried || clock_monotonic_ns() - source->stream.marks.begun_ns < HURRY_AFTER_NS) {
-        return 0;
+    int result = emitter->emit(emitter->context, NULL, 0, err);
+    if (result < 0 || source->hurried ||
+        clock_monotonic_ns() - source->stream.marks.begun_ns < HURRY_AFTER_NS) {
+        return result;
     }
     source->hurried = true;
     return qemu_outgoing_hurry(&source->stream.qmp, LEFTOVER_HURRIED_MS, err);

@@ -20,7 +20,7 @@
 #include "base/log.h"
 
 #define BUFFER_SIZE ((size_t)1 << 20)
-#define WAIT_NS (20 * NANOSECONDS_PER_MILLISECOND) /* at most, between two looks around */
+#define WAIT_NS (5 * NANOSECONDS_PER_MILLISECOND) /* at most, between two looks around */
 #define STALL_NS (30 * NANOSECONDS_PER_SECOND)
 
 static void set_state(struct source_stream *stream, enum source_stream_state state)

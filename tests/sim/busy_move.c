@@ -12,6 +12,7 @@
 #define WINDOW (256u << 10)
 #define DELAY_NS (100 * NANOSECONDS_PER_MICROSECOND)
 #define SILENCE_NS (60 * NANOSECONDS_PER_SECOND)
+#define STOP_NS (50 * NANOSECONDS_PER_MILLISECOND) /* from the order to stop, to the stop */
 
 struct move {
     struct sim_world world;
@@ -128,6 +129,7 @@ static void make(struct move *move, const struct busy_guest *guest)
     machine->can_pace = true;
     machine->state_length = machine->early_length = 1000;
     machine->save_ns = machine->load_ns = guest->state_ns / 2;
+    machine->stop_ns = STOP_NS;
     machine->moment = at_moment;
     machine->scenario = move;
     sim_link_init(&move->link, &move->world, WINDOW);

@@ -92,7 +92,8 @@ static bool keeps(const struct busy_result *result, const struct rounds_result *
     return result->moved && !result->failure[0] &&
            (double)result->bytes <= (double)rounds->bytes * ratio &&
            (double)result->until_stop_ns <= (double)rounds->total_ns * ratio &&
-           result->statistics.predicted_blackout_ns <= TARGET_NS;
+           result->statistics.predicted_blackout_ns <= TARGET_NS &&
+           result->statistics.blackout_ns <= TARGET_NS;
 }
 
 static bool check_row(const struct row *row)

@@ -24,6 +24,8 @@ static uint8_t *map_shadow(const struct sim_machine *machine)
 
 #include "base/clock.h"
 
+#define STOP_STEPS 8u /* looks around while the guest is being stopped */
+
 void sim_machine_init(struct sim_machine *machine, struct sim_world *world, uint64_t pages)
 {
     *machine = (struct sim_machine){.world = world,
@@ -295,7 +297,10 @@ static int stop(void *guest, engine_emit_function *emit, void *context, struct e
     struct sim_machine *machine = guest;
     moment(machine, SIM_MOMENT_STOP);
     int result = emit_until(machine, machine->early_length, emit, context, err);
-    sim_world_spend(machine->world, machine->stop_ns);
+    for (unsigned i = 0; result == 0 && i < STOP_STEPS; i++) {
+        sim_world_spend(machine->world, machine->stop_ns / STOP_STEPS);
+        result = emit(context, NULL, 0, err);
+    }
     if (result == 0) {
         result = fail_if(machine, SIM_FAULT_STOP, "stop", err);
     }
