@@ -8,6 +8,10 @@
 #include "base/clock.h"
 #include "engine/guest.h"
 
+/* How fast pages are written is told by the latest intervals that together are so long: in a long
+ * one, who writes to the same pages again and again seems slow. */
+#define RECENT_NS (40 * NANOSECONDS_PER_MILLISECOND)
+
 struct unit {
     uint64_t number;
     uint64_t pages; /* written, summed over the intervals */
@@ -70,25 +74,41 @@ static uint64_t count_of_units(const struct page_set *set)
     return (set->pages + HEAT_UNIT_PAGES - 1) / HEAT_UNIT_PAGES;
 }
 
-/* Pages of a unit written, summed over the intervals; 0 when it is in `where`. */
+/* The latest but `age`. */
+static unsigned interval(const struct heat *heat, unsigned age)
+{
+    return (heat->next + HEAT_INTERVALS - 1 - age) % HEAT_INTERVALS;
+}
+
+/* How many of the latest intervals tell how fast pages are written. */
+static unsigned recent(const struct heat *heat, uint64_t *ret_duration_ns)
+{
+    unsigned count = 0;
+    *ret_duration_ns = 0;
+    while (count < heat->known && *ret_duration_ns < RECENT_NS) {
+        *ret_duration_ns += heat->duration_ns[interval(heat, count++)];
+    }
+    return count;
+}
+
+/* Pages of a unit written, summed over these intervals; 0 when it is in `where`. */
 static uint64_t written_in_unit(const struct heat *heat, const struct page_set *where,
                                 uint64_t number)
 {
     struct page_run run = unit_run(where, number);
-    uint64_t pages = 0;
-    for (unsigned i = 0; i < heat->known && !page_set_has(where, run.first); i++) {
-        pages += page_set_count_within(&heat->written[i], run);
+    uint64_t pages = 0, duration_ns;
+    unsigned count = recent(heat, &duration_ns);
+    for (unsigned i = 0; i < count && !page_set_has(where, run.first); i++) {
+        pages += page_set_count_within(&heat->written[interval(heat, i)], run);
     }
     return pages;
 }
 
-/* Pages in all the intervals, as bytes a second. */
+/* Pages in these intervals, as bytes a second. */
 static uint64_t per_second(const struct heat *heat, uint64_t pages)
 {
-    uint64_t duration_ns = 0;
-    for (unsigned i = 0; i < heat->known; i++) {
-        duration_ns += heat->duration_ns[i];
-    }
+    uint64_t duration_ns;
+    recent(heat, &duration_ns);
     double bytes = (double)pages * ENGINE_PAGE_SIZE;
     return duration_ns > 0 ? (uint64_t)(bytes * NANOSECONDS_PER_SECOND / (double)duration_ns) : 0;
 }

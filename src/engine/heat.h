@@ -31,7 +31,7 @@ void heat_note(struct heat *heat, const struct page_set *written, uint64_t durat
  * intervals than are looked back upon. */
 void heat_find_hot(const struct heat *heat, struct page_set *ret_hot);
 
-/* At how many bytes a second the pages outside of `where`, whole units, have been written. */
+/* At how many bytes a second the pages outside of `where`, whole units, were written of late. */
 uint64_t heat_rest(const struct heat *heat, const struct page_set *where);
 
 /* Adds units to `where`, the most often written first, until heat_rest() is at most so much.

@@ -264,14 +264,6 @@ int pacer_take(struct pacer *pacer, struct page_run run, struct error *err)
     return 0;
 }
 
-void pacer_note(struct pacer *pacer, const struct page_set *pages)
-{
-    pthread_mutex_lock(&pacer->lock);
-    page_set_unite(&pacer->noted, pages);
-    pthread_mutex_unlock(&pacer->lock);
-    ring(pacer); /* who waits for one of them may go */
-}
-
 void pacer_give_back(struct pacer *pacer, struct page_run run, struct page_set *pages)
 {
     unregister(pacer, run);

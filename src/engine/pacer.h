@@ -71,11 +71,8 @@ int pacer_start(struct pacer *pacer, struct error *err);
 void pacer_set_rate(struct pacer *pacer, uint64_t bytes_per_second);
 
 /* Paces a run that is registered with no other userfaultfd. What was written to it before is not
- * known: pacer_note() what must be reported. On failure the run is not paced. */
+ * known, and it is protected from here on. On failure the run is not paced. */
 int pacer_take(struct pacer *pacer, struct page_run run, struct error *err);
-
-/* Notes pages of paced runs. */
-void pacer_note(struct pacer *pacer, const struct page_set *pages);
 
 /* Ends pacing of a run: registered with nobody, nobody waits. Adds to `pages` what was noted. */
 void pacer_give_back(struct pacer *pacer, struct page_run run, struct page_set *pages);

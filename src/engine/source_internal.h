@@ -168,9 +168,9 @@ void source_undefer(struct source *source);
 
 /* source_pace.c */
 
-/* 1 when writers may be made to wait and that pays: rounds would send several times over what
- * pacing makes to be sent once more, or have already sent as much without progress
- * (`bytes_wasted`). What would be paced is in source->pacing.where. */
+/* 1 when writers may be made to wait and that pays: rounds would send more than the memory that is
+ * paced, or have already sent as much without progress (`bytes_wasted`). What would be paced is in
+ * source->pacing.where. */
 int source_pace_pays(struct source *source, uint64_t bytes_wasted, struct error *err);
 /* Makes the writers wait that dirty most of the memory. What changed hands is collected. */
 int source_pace_begin(struct source *source, struct error *err);

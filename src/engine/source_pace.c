@@ -1,8 +1,8 @@
 /*
  * Pacing: writers wait, so that the guest dirties less than the link carries.
  *
- * Only when rounds alone will not do, or would send several times over what pacing makes to be sent
- * once more (memory that changes hands counts as written); and only where most of the writing is:
+ * Only when rounds alone will not do, or would send more than the memory whose writers had to wait;
+ * and only where most of the writing is:
  * units of memory are taken, the hottest first, until the rest of the guest dirties at most a
  * quarter of what the link carries. Those that write to these units then dirty so much that both
  * together come to half of the link: rounds halve, and are soon over. Whoever writes elsewhere, or
@@ -19,8 +19,6 @@
 #define REST_SHARE 4u   /* and those who do not wait */
 #define LEAST_SHARE 50u /* no pace is slower */
 #define CLOSE_SHARE 32u /* a smaller distance to it is not told from none */
-
-#define WORTH_TIMES 3u /* what is paced is sent once more: it must save so many times that */
 
 /* Takes hot units until the rest is slow enough; the pace is what is left of the link's share. */
 static int choose(struct source *source, struct error *err)
@@ -55,8 +53,11 @@ int source_pace_pays(struct source *source, uint64_t bytes_wasted, struct error 
         return result;
     }
     uint64_t price = page_set_count(where) * ENGINE_PAGE_SIZE;
+    if (price == 0) {
+        return 0; /* nobody writes */
+    }
     return (double)bytes_wasted > (double)price * source->wire_share ||
-           left_to_send(source, rate) > WORTH_TIMES * (double)price;
+           left_to_send(source, rate) > (double)price;
 }
 
 /* Tells the guest; what changed hands is collected at once, to be sent in the next round. */

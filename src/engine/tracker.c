@@ -190,8 +190,8 @@ int engine_tracker_collect_populated(struct engine_tracker *tracker, struct page
     return 0;
 }
 
-/* Collects and protects a run in one walk, resumed while the vector fills up. */
-static int scan(struct engine_tracker *tracker, struct page_run run, struct error *err)
+/* In one walk, resumed while the vector fills up. */
+int tracker_scan(struct engine_tracker *tracker, struct page_run run, struct error *err)
 {
     uint64_t start = tracker->address + run.first * ENGINE_PAGE_SIZE;
     uint64_t end = start + run.count * ENGINE_PAGE_SIZE;
@@ -249,7 +249,7 @@ static int scan_around(struct engine_tracker *tracker, struct page_run within,
     while (result == 0 && page < end) {
         struct page_run left_out = next_left_out(tracker, skip, page, end);
         if (left_out.first > page) {
-            result = scan(tracker, (struct page_run){page, left_out.first - page}, err);
+            result = tracker_scan(tracker, (struct page_run){page, left_out.first - page}, err);
         }
         page = left_out.first + left_out.count;
     }

@@ -25,6 +25,9 @@ int tracker_register(struct engine_tracker *tracker, struct page_run run, struct
 /* Ends it, and forgets what was written. */
 void tracker_unregister(struct engine_tracker *tracker, struct page_run run);
 
+/* Adds to `written` what was written in a run since the last time, and protects it again. */
+int tracker_scan(struct engine_tracker *tracker, struct page_run run, struct error *err);
+
 /* Adds the file's data extents in `within`. The file, not the page table: data need not be mapped.
  */
 int tracker_find_extents(const struct engine_tracker *tracker, struct page_run within,

@@ -2,10 +2,18 @@
  * Memory changes hands between the tracker and the pacer.
  *
  * A range belongs to one userfaultfd. Taking it from one forgets what was written, and until the
- * other has protected it nobody sees what is written. So all pages of it that exist once it is
- * protected count as written: the next collection reports them.
+ * other has protected it nobody sees what is written. So it goes unit by unit: the unit is copied,
+ * then what was written is collected, then it changes hands, and what differs from the copy
+ * afterwards counts as written too. A page that was not written when it was collected is in the
+ * copy as it was when it was collected before: whoever wrote to it since, unless he wrote what was
+ * there, made it differ. On the way back all that exists counts as written: nobody is in a hurry.
  */
 #include "engine/tracker_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
 
 #define UNIT_PAGES 512u   /* what a huge page has: smaller ranges would only be more */
 #define RANGES_MOST 1024u /* each may split a mapping of the target, which may have 65,530 */
@@ -68,8 +76,53 @@ static void add_existing(const struct engine_tracker *tracker, struct page_run r
     }
 }
 
-static int give_to_pacer(struct engine_tracker *tracker, struct page_run run, struct error *err)
+/* What exists of a unit; which pages these are stays in `extents`. */
+static void copy_unit(struct engine_tracker *tracker, struct page_run unit, uint8_t *copy)
 {
+    struct page_run run, rest = unit;
+    page_set_remove(&tracker->extents, unit);
+    add_existing(tracker, unit, &tracker->extents);
+    while (page_set_next_run_within(&tracker->extents, rest, UINT64_MAX, &run)) {
+        memcpy(copy + (run.first - unit.first) * ENGINE_PAGE_SIZE,
+               tracker->memory + run.first * ENGINE_PAGE_SIZE, run.count * ENGINE_PAGE_SIZE);
+        rest.first = run.first + run.count;
+        rest.count = unit.first + unit.count - rest.first;
+    }
+}
+
+/* What was written since it was last collected, to be reported. */
+static int collect_unit(struct engine_tracker *tracker, struct page_run unit, struct error *err)
+{
+    page_set_remove(&tracker->written, unit);
+    int result = tracker_scan(tracker, unit, err);
+    page_set_unite_within(&tracker->unseen, &tracker->written, unit);
+    return result;
+}
+
+/* What is not as it was copied, to be reported. */
+static void compare_unit(struct engine_tracker *tracker, struct page_run unit, const uint8_t *copy)
+{
+    page_set_remove(&tracker->written, unit);
+    add_existing(tracker, unit, &tracker->written);
+    for (uint64_t i = 0; i < unit.count; i++) {
+        uint64_t page = unit.first + i;
+        if (page_set_has(&tracker->written, page) &&
+            (!page_set_has(&tracker->extents, page) ||
+             memcmp(tracker->memory + page * ENGINE_PAGE_SIZE, copy + i * ENGINE_PAGE_SIZE,
+                    ENGINE_PAGE_SIZE) != 0)) {
+            page_set_add(&tracker->unseen, (struct page_run){page, 1});
+        }
+    }
+}
+
+static int give_to_pacer(struct engine_tracker *tracker, struct page_run run, uint8_t *copy,
+                         struct error *err)
+{
+    copy_unit(tracker, run, copy);
+    int collected = collect_unit(tracker, run, err);
+    if (collected < 0) {
+        return collected;
+    }
     tracker_unregister(tracker, run);
     int result = pacer_take(&tracker->pacer, run, err);
     if (result < 0) {
@@ -77,20 +130,19 @@ static int give_to_pacer(struct engine_tracker *tracker, struct page_run run, st
         add_existing(tracker, run, &tracker->unseen);
         return result;
     }
-    page_set_clear(&tracker->extents);
-    add_existing(tracker, run, &tracker->extents);
-    pacer_note(&tracker->pacer, &tracker->extents);
+    compare_unit(tracker, run, copy);
     return 0;
 }
 
 static int give_all_to_pacer(struct engine_tracker *tracker, const struct page_set *ranges,
                              struct error *err)
 {
+    CLEANUP_FREE uint8_t *copy = malloc((size_t)UNIT_PAGES * ENGINE_PAGE_SIZE);
     struct page_run run;
-    int result = 0;
-    for (uint64_t page = 0; result == 0 && page_set_next_run(ranges, page, UINT64_MAX, &run);
+    int result = copy ? 0 : error_set(err, ENOMEM, "no memory to pace the guest's writers");
+    for (uint64_t page = 0; result == 0 && page_set_next_run(ranges, page, UNIT_PAGES, &run);
          page = run.first + run.count) {
-        result = give_to_pacer(tracker, run, err);
+        result = give_to_pacer(tracker, run, copy, err);
     }
     return result;
 }

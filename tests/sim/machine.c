@@ -24,6 +24,7 @@ static uint8_t *map_shadow(const struct sim_machine *machine)
 
 #include "base/clock.h"
 
+#define UNSEEN_SHARE 16u
 #define STOP_STEPS 8u /* looks around while the guest is being stopped */
 
 void sim_machine_init(struct sim_machine *machine, struct sim_world *world, uint64_t pages)
@@ -242,6 +243,7 @@ static int pace(void *guest, const struct page_set *where, uint64_t bytes_per_se
 {
     struct sim_machine *machine = guest;
     struct page_set changed;
+    struct page_run run;
     if (!machine->can_pace) {
         return error_set(err, EOPNOTSUPP, "this guest's writers cannot be paced");
     }
@@ -254,7 +256,11 @@ static int pace(void *guest, const struct page_set *where, uint64_t bytes_per_se
     page_set_unite(&machine->paced, where);
     page_set_intersect(&changed, &machine->populated);
     page_set_subtract(&changed, &machine->dropped);
-    page_set_unite(&machine->dirty, &changed); /* nobody saw whether they were written */
+    for (uint64_t page = 0; page_set_next_run(&changed, page, 1, &run); page = run.first + 1) {
+        if (random_once_in(&machine->world->random, UNSEEN_SHARE)) {
+            page_set_add(&machine->dirty, run); /* nobody saw whether it was written */
+        }
+    }
     page_set_done(&changed);
     machine->paces = true;
     machine->pace_ns = ENGINE_PAGE_SIZE * NANOSECONDS_PER_SECOND / (bytes_per_second + 1);
