@@ -4,7 +4,7 @@
 BUILD ?= build
 export DROVER_BUILD := $(abspath $(BUILD))
 
-.PHONY: help packages build guest demo test check-style lab soak bench bench-quick fuzz install clean
+.PHONY: help packages build guest demo test check-style lab soak bench bench-quick bench-docs fuzz install clean
 
 help:
 	@echo "make demo         install what is needed, build, move a real guest around a lab, show the result"
@@ -14,6 +14,7 @@ help:
 	@echo "make soak         200 moves in a row under load; the result goes to docs/benchmarks/"
 	@echo "make bench        Drover beside every mode of QEMU's own migration, same guest, same run"
 	@echo "make bench-quick  the same with fewer rows and runs, in less than 5 minutes"
+	@echo "make bench-docs   docs/benchmarks/ from the last report of make bench"
 	@echo "make fuzz         what reads foreign bytes under libFuzzer, for a minute each"
 	@echo "make check-style  formatting, includes, sizes and clang-tidy only"
 	@echo "make install      install into PREFIX (default /usr/local)"
@@ -53,6 +54,9 @@ bench: build guest
 
 bench-quick: build guest
 	@/usr/bin/python3 -B bench/bench.py --quick $(BENCH)
+
+bench-docs:
+	@/usr/bin/python3 -B bench/bench.py --write-docs
 
 fuzz: packages
 	@tests/fuzz/run 60

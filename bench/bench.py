@@ -1,8 +1,9 @@
 """make bench: Drover beside every mode of QEMU's own migration, same guest, same links, same run, alternating.
 
-    bench.py [--quick] [--rows data/loopback,hot/1g] [--engines drover,precopy] [--runs 5] [--minutes 25] [--list]
+    bench.py [--quick] [--rows targets | data/loopback,hot/1g] [--engines drover,precopy] [--runs 5] [--minutes 25] [--list]
+    bench.py --write-docs        docs/benchmarks/ from the report of the last run
 
-Writes build/bench/report.json and prints a table. docs/benchmarks/README.md says what is compared and how.
+Writes build/bench/report.json and plots, and prints a table. docs/benchmarks/README.md says what is compared and how.
 """
 import argparse
 import json
@@ -18,6 +19,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(ROOT, "demo")]
 from stage import BUILD, Failure, Stage, left_by  # noqa: E402
 
+import document  # noqa: E402
 import rows as plan  # noqa: E402
 import summary  # noqa: E402
 from measure import bare_stream, measure, set_link, set_writer  # noqa: E402
@@ -26,6 +28,7 @@ from native_move import MigrationFailed  # noqa: E402
 from sides import DroverSide, QemuSide  # noqa: E402
 
 REPORT = os.path.join(BUILD, "bench/report.json")
+FAILURES_MOST = 3
 DROVER_ADDRESS, QEMU_ADDRESS = "10.77.0.11", "10.77.0.12"
 
 
@@ -45,6 +48,7 @@ class Bench:
         self.qemu = QemuSide(self.stage, self.groups[1], QEMU_ADDRESS, "bench-qemu", self.folder)
         self.machine = None
         self.measured = []
+        self.failures = 0  # of measuring; a move that does not complete is a figure, not a failure
         self.node_pids = []
 
     def __enter__(self):
@@ -79,14 +83,29 @@ class Bench:
             self.drover.boot(machine, "h1")
             self.qemu.platform = self.drover.platform()
         if set(self.options.engines) - {"drover"}:
-            with self.drover.halted():
-                self.qemu.boot(machine, "h1")
+            self.qemu.boot(machine, "h1")
+        for side in (self.drover, self.qemu):
+            if side.where:
+                side.meet()
         self.machine = name
 
     def _run(self, row, engine):
         side = self.side_of(engine)
         with self.other_side(side).halted():
             return measure(side, self.node_pids, row, engine, self.options)
+
+    def _run_or_start_anew(self, row, engine):
+        """None when it failed: the guests are booted again, and the bench goes on."""
+        try:
+            return self._run(row, engine)
+        except (Failure, MigrationFailed, OSError) as error:
+            self.failures += 1
+            say(f"{row.name} {engine}: failed: {error}")
+            if self.failures > FAILURES_MOST:
+                raise
+            self.machine = None
+            self._prepare(row)
+            return None
 
     def _choose_channels(self, row):
         """One move with each number of channels; none of them counts."""
@@ -121,34 +140,38 @@ class Bench:
             for engine in plan.rotated(engines, number):
                 if summary.is_hopeless(runs[engine]):
                     continue
-                figures = self._run(row, engine)
-                runs[engine].append(figures)
-                say(summary.run_line(row, engine, number, figures))
+                figures = self._run_or_start_anew(row, engine)
+                if figures:
+                    runs[engine].append(figures)
+                    say(summary.run_line(row, engine, number, figures))
             if number + 1 < self.options.runs:
                 with self.drover.halted(), self.qemu.halted():
                     rates.append(bare_stream(self.stage, row.link))
         self.measured += [summary.row_of(row, engine, runs[engine], rates) for engine in engines]
 
     def report(self):
-        return {"machine": summary.machine_description(), "command": self.options.command,
+        return {"machine": summary.machine_description(self.qemu.platform.accelerator), "command": self.options.command,
                 "date": time.strftime("%Y-%m-%d"), "multifd_channels": self.options.channels,
-                "cap_s": self.options.cap, "rows": self.measured}
+                "cap_s": self.options.cap, "failed_runs": self.failures, "rows": self.measured}
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description="Drover beside QEMU's own migration.")
     parser.add_argument("--quick", action="store_true", help="the rows for every day, in less than 5 minutes")
-    parser.add_argument("--rows", type=plan.parse_rows, help="GUEST/LINK,... (--list names them)")
+    parser.add_argument("--rows", type=plan.parse_rows, help="GUEST/LINK,..., or one of full, targets, quick")
     parser.add_argument("--engines", type=plan.parse_engines, default=list(plan.ENGINES))
     parser.add_argument("--runs", type=int, help="of each engine in each row (5; quick: 2)")
     parser.add_argument("--minutes", type=float, help="fewer runs where this is not enough for all")
     parser.add_argument("--cap", type=int, help="seconds after which a move is given up (30; quick: 12)")
-    parser.add_argument("--channels", type=int, help="of multifd (found out)")
+    parser.add_argument("--channels", type=int, help="of multifd (found out; quick: 2)")
     parser.add_argument("--list", action="store_true", help="rows and engines, and how long they take")
+    parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks/ from the last report")
     options = parser.parse_args()
-    options.rows = options.rows or plan.parse_rows(",".join(plan.QUICK_ROWS if options.quick else plan.FULL_ROWS))
-    options.runs = options.runs or (2 if options.quick else 5)
-    options.cap = options.cap or (12 if options.quick else 30)
+    options.rows = options.rows or plan.parse_rows("quick" if options.quick else "full")
+    options.runs = options.runs or (plan.QUICK_RUNS if options.quick else plan.FULL_RUNS)
+    options.cap = options.cap or (plan.QUICK_CAP_S if options.quick else plan.FULL_CAP_S)
+    if options.quick:
+        options.channels = options.channels or plan.QUICK_CHANNELS
     options.command = "make bench-quick" if options.quick else "make bench"
     given = [word for word in sys.argv[1:] if word != "--quick"]
     if given:
@@ -177,9 +200,10 @@ def write_report(report):
     os.makedirs(os.path.dirname(REPORT), exist_ok=True)
     with open(REPORT, "w") as file:
         json.dump(report, file, indent=1)
+    document.write_plots(report, os.path.dirname(REPORT))
     say("")
     say(summary.table(report["rows"]))
-    say(f"\nFigures: {REPORT}")
+    say(f"\nFigures: {REPORT}; plots beside it")
 
 
 def run_bench(options):
@@ -197,6 +221,8 @@ def main():
     options = parse_arguments()
     if options.list:
         return list_plan()
+    if options.write_docs:
+        return document.write(REPORT, os.path.join(ROOT, "docs/benchmarks"))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     begun = time.monotonic()
     try:

@@ -11,7 +11,7 @@ BARE_STREAM = f"{BUILD}/bench/drover-bare-stream"
 STREAM_PORT = 7800
 STREAM_S = 1.0
 STREAM_BYTES_MOST = 1536 * 2**20
-UNDISTURBED_S = 2.0
+UNDISTURBED_S = 1.5
 SETTLE_S = 1.0
 TRAFFIC_LIMIT_S = 600
 PAGE_BYTES = 4096
@@ -105,18 +105,19 @@ def measure(side, node_pids, row, engine, options):
 
     busy = bool(GUESTS[row.guest].link_share or GUESTS[row.guest].unpaced)
     with side.stage.traffic(TRAFFIC_LIMIT_S, side.address) as traffic:
-        time.sleep(SETTLE_S / 2)
+        time.sleep(SETTLE_S / 4)
         first = now()
         time.sleep(UNDISTURBED_S)
         undisturbed = Undisturbed(first, now())
         touch_memory(memory_touched_mib(row))
         side.line.ask("clock-reset")
-        quiet = traffic.mark("undisturbed")
+        traffic.send_mark("undisturbed")
         before = now()
         move = side.move(ENGINES[engine], options.cap, options.channels, busy)
         moved = now()
         time.sleep(SETTLE_S)
         settled, report = now(), side.line.ask()
+        quiet = traffic.next_line()
         seen = traffic.mark("move")
     figures = _figures(move, undisturbed, before, moved, settled, seen, report)
     figures["undisturbed_client_gap_ms"] = quiet["max_udp_gap_ms"]

@@ -1,6 +1,6 @@
 """The two sides of the comparison: a guest that Drover runs and moves, and the same guest under QEMU alone.
 
-Both have the same interface: boot(), move(), halted(), end(); `where` is the host that the guest is on.
+Both have the same interface: boot(), meet(), move(), halted(), end(); `where` is the host that the guest is on.
 """
 import contextlib
 import json
@@ -65,7 +65,8 @@ class Side:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
-    def _meet(self):
+    def meet(self):
+        """Waits until the guest that boots answers."""
         self.line = GuestLine(self.stage.pids()["client"], self.address)
         self.line.wait_until_ready()
 
@@ -77,7 +78,6 @@ class DroverSide(Side):
         self.where = host
         self.stage.create_guest(self.name, host, memory=f"{machine.memory_mib}M", vcpus=VCPUS, disk=DISK_SIZE,
                                 address=self.address, arguments=machine.guest_arguments())
-        self._meet()
 
     def platform(self):
         vm = self.stage.on_json(self.where, "vm", "show", self.name)
@@ -99,10 +99,13 @@ class DroverSide(Side):
         return Move(True, report["total_ms"] / 1000, wall_s, report["guest_stopped_ms"], {"report": report})
 
     def end(self):
-        if self.where:
-            self.stage.on(self.where, "vm", "stop", self.name, "--force")
-            self.stage.on(self.where, "vm", "rm", self.name, "--yes")
-            self.where = None
+        """Wherever it is: after a failed move that is only known to its hosts."""
+        for host in self.stage.hosts if self.where else ():
+            vms = self.stage.on_json(host, "vm", "list")["vms"]
+            if any(vm["name"] == self.name and vm["state"] == "running" for vm in vms):
+                self.stage.on(host, "vm", "stop", self.name, "--force")
+                self.stage.on(host, "vm", "rm", self.name, "--yes")
+        self.where = None
 
 
 class QemuSide(Side):
@@ -119,7 +122,6 @@ class QemuSide(Side):
         self.where, self.machine = host, machine
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", f"{self.folder}/disk.qcow2", DISK_SIZE], check=True)
         self.process, self.monitor = self._launch(host)
-        self._meet()
 
     def _arguments(self, path):
         """As Drover's own command line (src/vmm/qemu/command_line.c), but for RAM, sockets and descriptors."""
@@ -175,6 +177,10 @@ class QemuSide(Side):
         process.wait(timeout=20)
 
     def end(self):
+        """Also what a failed move left of a destination."""
+        for pid in self.group.pids("qemu-system-x86_64"):
+            os.kill(pid, signal.SIGKILL)
         if self.process:
-            self._end(self.process, self.monitor)
+            self.monitor.close()
+            self.process.wait(timeout=20)
             self.process = self.where = None

@@ -130,10 +130,11 @@ def run_line(row, engine, number, figures):
     return f"{row.name} {number + 1}. {engine}: {', '.join(words)}"
 
 
-def machine_description():
+def machine_description(accelerator):
     with open("/proc/cpuinfo") as file:
         model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), "unknown")
     version = subprocess.run(["qemu-system-x86_64", "--version"], text=True, capture_output=True, check=True).stdout
     return {"cores": os.cpu_count(), "processor": model,
             "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / GIB, 1),
-            "kernel": platform.release(), "qemu": version.split("version ")[1].split()[0]}
+            "kernel": platform.release(), "accelerator": accelerator,
+            "qemu": version.split("version ")[1].split()[0]}

@@ -33,10 +33,14 @@ class TrafficClient:
     def wait_until_started(self):
         assert self.next_line()["type"] == "started"
 
-    def mark(self, name):
-        """Ends the interval under this name and returns what happened in it."""
+    def send_mark(self, name):
+        """Ends the interval under this name, and does not wait for its line."""
         self.process.stdin.write(f"mark {name}\n")
         self.process.stdin.flush()
+
+    def mark(self, name):
+        """Ends the interval under this name and returns what happened in it."""
+        self.send_mark(name)
         line = self.next_line()
         assert (line["type"], line["name"]) == ("interval", name)
         return line
