@@ -28,7 +28,7 @@ from native_move import MigrationFailed  # noqa: E402
 from sides import DroverSide, QemuSide  # noqa: E402
 
 REPORT = os.path.join(BUILD, "bench/report.json")
-FAILURES_MOST = 3
+FAILURES_MOST = 6
 DROVER_ADDRESS, QEMU_ADDRESS = "10.77.0.11", "10.77.0.12"
 
 

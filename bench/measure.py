@@ -4,13 +4,13 @@ import subprocess
 import time
 
 from meters import sample
-from rows import ENGINES, GUESTS, LINKS, MACHINES
+from rows import ENGINES, GUESTS, LINKS, memory_touched_mib
 from stage import BUILD, Failure
 
 BARE_STREAM = f"{BUILD}/bench/drover-bare-stream"
 STREAM_PORT = 7800
 STREAM_S = 1.0
-STREAM_BYTES_MOST = 1536 * 2**20
+STREAM_BYTES_MOST = 512 * 2**20
 UNDISTURBED_S = 1.5
 SETTLE_S = 1.0
 TRAFFIC_LIMIT_S = 600
@@ -28,11 +28,6 @@ for offset in range(0, len(memory), 4096):
 def touch_memory(mebibytes):
     """A virtual machine's memory is slow at its first touch, and again a moment after it was given back."""
     subprocess.run(["/usr/bin/python3", "-c", TOUCH, str(mebibytes)], check=True)
-
-
-def memory_touched_mib(row):
-    """What a destination will need, and some more."""
-    return MACHINES[GUESTS[row.guest].machine].data_mib * 5 // 4 + 256
 
 
 def set_link(stage, link):
