@@ -138,8 +138,11 @@ static int give_all_to_pacer(struct engine_tracker *tracker, const struct page_s
                              struct error *err)
 {
     CLEANUP_FREE uint8_t *copy = malloc((size_t)UNIT_PAGES * ENGINE_PAGE_SIZE);
+    if (!copy) {
+        return error_set(err, ENOMEM, "no memory to pace the guest's writers");
+    }
     struct page_run run;
-    int result = copy ? 0 : error_set(err, ENOMEM, "no memory to pace the guest's writers");
+    int result = 0;
     for (uint64_t page = 0; result == 0 && page_set_next_run(ranges, page, UNIT_PAGES, &run);
          page = run.first + run.count) {
         result = give_to_pacer(tracker, run, copy, err);
