@@ -18,6 +18,7 @@
 #define STALLED_ROUNDS 3u
 #define STALLED_ROUNDS_MOST 20u /* while the link outruns the guest */
 #define WATCH_INTERVAL_NS (50 * NANOSECONDS_PER_MILLISECOND)
+#define LONG_ROUND_LOOKS 8u /* looks that such a round takes the time of, at least */
 #define WATCH_MOST_NS (1000 * NANOSECONDS_PER_MILLISECOND)
 /* Below the target: rounds that are worth their time are soon over. */
 #define POLISH_ROUNDS_MOST 5u
@@ -127,10 +128,22 @@ static int watch(struct source *source, struct error *err)
     return 0;
 }
 
+/* Whether a short look is worth its time before a long round: in the last one, as long, who wrote
+ * to the same pages again and again seemed slow. */
+static bool look_pays(const struct source *source)
+{
+    const uint64_t long_ns = LONG_ROUND_LOOKS * WATCH_INTERVAL_NS;
+    return source->options->pace && source->pacing.state == PACING_OFF &&
+           source->round.duration_ns >= long_ns && pending_ns(source) >= long_ns;
+}
+
 /* Makes writers wait, if a look at what they do in a short time says so too. */
 static int consider_pace(struct source *source, uint64_t bytes_wasted, struct error *err)
 {
     int result = source_pace_pays(source, bytes_wasted, err);
+    if (result == 0 && look_pays(source)) {
+        result = 1;
+    }
     if (result <= 0) {
         return result < 0 ? result : source_pace_adjust(source, err);
     }
