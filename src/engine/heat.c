@@ -8,9 +8,15 @@
 #include "base/clock.h"
 #include "engine/guest.h"
 
-/* How fast pages are written is told by the latest intervals that together are so long: in a long
- * one, who writes to the same pages again and again seems slow. */
+/* Two windows tell how fast pages are written: the latest intervals that together are so long, and
+ * all of them. In a long one, who writes to the same pages again and again seems slow; in a short
+ * one, who goes through much memory seems to write to little. */
 #define RECENT_NS (40 * NANOSECONDS_PER_MILLISECOND)
+
+struct window {
+    unsigned intervals; /* the latest so many */
+    uint64_t duration_ns;
+};
 
 struct unit {
     uint64_t number;
@@ -80,63 +86,74 @@ static unsigned interval(const struct heat *heat, unsigned age)
     return (heat->next + HEAT_INTERVALS - 1 - age) % HEAT_INTERVALS;
 }
 
-/* How many of the latest intervals tell how fast pages are written. */
-static unsigned recent(const struct heat *heat, uint64_t *ret_duration_ns)
+/* The latest intervals until they are so long. */
+static struct window window(const struct heat *heat, uint64_t duration_ns)
 {
-    unsigned count = 0;
-    *ret_duration_ns = 0;
-    while (count < heat->known && *ret_duration_ns < RECENT_NS) {
-        *ret_duration_ns += heat->duration_ns[interval(heat, count++)];
+    struct window window = {0};
+    while (window.intervals < heat->known && window.duration_ns < duration_ns) {
+        window.duration_ns += heat->duration_ns[interval(heat, window.intervals++)];
     }
-    return count;
+    return window;
 }
 
-/* Pages of a unit written, summed over these intervals; 0 when it is in `where`. */
-static uint64_t written_in_unit(const struct heat *heat, const struct page_set *where,
-                                uint64_t number)
+/* Pages of a unit written, summed over the window; 0 when it is in `where`. */
+static uint64_t written_in_unit(const struct heat *heat, struct window window,
+                                const struct page_set *where, uint64_t number)
 {
     struct page_run run = unit_run(where, number);
-    uint64_t pages = 0, duration_ns;
-    unsigned count = recent(heat, &duration_ns);
-    for (unsigned i = 0; i < count && !page_set_has(where, run.first); i++) {
+    uint64_t pages = 0;
+    for (unsigned i = 0; i < window.intervals && !page_set_has(where, run.first); i++) {
         pages += page_set_count_within(&heat->written[interval(heat, i)], run);
     }
     return pages;
 }
 
-/* Pages in these intervals, as bytes a second. */
-static uint64_t per_second(const struct heat *heat, uint64_t pages)
+/* Pages written in the window, as bytes a second. */
+static uint64_t per_second(struct window window, uint64_t pages)
 {
-    uint64_t duration_ns;
-    recent(heat, &duration_ns);
-    double bytes = (double)pages * ENGINE_PAGE_SIZE;
-    return duration_ns > 0 ? (uint64_t)(bytes * NANOSECONDS_PER_SECOND / (double)duration_ns) : 0;
+    double bytes = (double)pages * ENGINE_PAGE_SIZE * NANOSECONDS_PER_SECOND;
+    return window.duration_ns > 0 ? (uint64_t)(bytes / (double)window.duration_ns) : 0;
+}
+
+static uint64_t rest_in(const struct heat *heat, struct window window, const struct page_set *where)
+{
+    uint64_t pages = 0;
+    for (uint64_t i = 0; i < count_of_units(where); i++) {
+        pages += written_in_unit(heat, window, where, i);
+    }
+    return per_second(window, pages);
 }
 
 uint64_t heat_rest(const struct heat *heat, const struct page_set *where)
 {
-    uint64_t pages = 0;
-    for (uint64_t i = 0; i < count_of_units(where); i++) {
-        pages += written_in_unit(heat, where, i);
+    uint64_t lately = rest_in(heat, window(heat, RECENT_NS), where);
+    uint64_t for_long = rest_in(heat, window(heat, UINT64_MAX), where);
+    return lately > for_long ? lately : for_long;
+}
+
+/* As heat_cover(), in one window; `units` has room for all. */
+static void cover(const struct heat *heat, struct window window, uint64_t rest_per_second,
+                  struct unit *units, struct page_set *where)
+{
+    uint64_t count = count_of_units(where), rest = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        units[i] = (struct unit){i, written_in_unit(heat, window, where, i)};
+        rest += units[i].pages;
     }
-    return per_second(heat, pages);
+    qsort(units, count, sizeof(*units), compare_units);
+    for (uint64_t i = 0; i < count && per_second(window, rest) > rest_per_second; i++) {
+        page_set_add(where, unit_run(where, units[i].number));
+        rest -= units[i].pages;
+    }
 }
 
 int heat_cover(const struct heat *heat, uint64_t rest_per_second, struct page_set *where)
 {
-    uint64_t count = count_of_units(where), rest = 0;
-    CLEANUP_FREE struct unit *units = calloc(count, sizeof(*units));
+    CLEANUP_FREE struct unit *units = calloc(count_of_units(where), sizeof(*units));
     if (!units) {
         return -ENOMEM;
     }
-    for (uint64_t i = 0; i < count; i++) {
-        units[i] = (struct unit){i, written_in_unit(heat, where, i)};
-        rest += units[i].pages;
-    }
-    qsort(units, count, sizeof(*units), compare_units);
-    for (uint64_t i = 0; i < count && per_second(heat, rest) > rest_per_second; i++) {
-        page_set_add(where, unit_run(where, units[i].number));
-        rest -= units[i].pages;
-    }
+    cover(heat, window(heat, RECENT_NS), rest_per_second, units, where);
+    cover(heat, window(heat, UINT64_MAX), rest_per_second, units, where);
     return 0;
 }

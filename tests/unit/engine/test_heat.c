@@ -112,6 +112,18 @@ static void test_a_long_interval_does_not_hide_who_writes_the_same_again(void **
     assert_int_equal(page_set_count(&fixture->set), HEAT_UNIT_PAGES);
 }
 
+/* Who went through three units in a second, and is in the third now, comes to the others again. */
+static void test_a_short_interval_does_not_hide_who_goes_through_much(void **state)
+{
+    struct fixture *fixture = *state;
+    note_for(fixture, (struct page_run){0, 3 * HEAT_UNIT_PAGES}, NANOSECONDS_PER_SECOND);
+    note_for(fixture, (struct page_run){2 * HEAT_UNIT_PAGES, 80}, NANOSECONDS_PER_SECOND / 20);
+    page_set_clear(&fixture->set);
+    uint64_t rate = heat_rest(&fixture->heat, &fixture->set);
+    assert_int_equal(heat_cover(&fixture->heat, rate / 10, &fixture->set), 0);
+    assert_int_equal(page_set_count(&fixture->set), 3 * HEAT_UNIT_PAGES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +135,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cover_takes_the_hottest_units_first, setup, teardown),
         cmocka_unit_test_setup_teardown(
             test_a_long_interval_does_not_hide_who_writes_the_same_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_short_interval_does_not_hide_who_goes_through_much,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests_name("engine/heat", tests, NULL, NULL);
 }
