@@ -105,7 +105,7 @@ static bool polish_pays(const struct source *source)
     uint64_t round_ns = pending_ns(source);
     uint64_t left_ns = dirtied_ns(source, round_ns);
     return round_ns <= POLISH_ROUND_NS && round_ns >= left_ns + POLISH_GAIN_NS &&
-           left_ns < round_ns / 2;
+           left_ns < round_ns - round_ns / 4;
 }
 
 /* Lets the guest write for a moment. */
