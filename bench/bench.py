@@ -6,6 +6,7 @@
 Writes build/bench/report.json and plots, and prints a table. docs/benchmarks/README.md says what is compared and how.
 """
 import argparse
+import collections
 import json
 import os
 import shutil
@@ -28,7 +29,7 @@ from native_move import MigrationFailed  # noqa: E402
 from sides import DroverSide, QemuSide  # noqa: E402
 
 REPORT = os.path.join(BUILD, "bench/report.json")
-FAILURES_MOST = 6
+FAILURES_MOST = 12
 DROVER_ADDRESS, QEMU_ADDRESS = "10.77.0.11", "10.77.0.12"
 
 
@@ -48,7 +49,7 @@ class Bench:
         self.qemu = QemuSide(self.stage, self.groups[1], QEMU_ADDRESS, "bench-qemu", self.folder)
         self.machine = None
         self.measured = []
-        self.failures = 0  # of measuring; a move that does not complete is a figure, not a failure
+        self.failures = collections.Counter()  # by row and engine; a move that only takes too long is none
         self.node_pids = []
 
     def __enter__(self):
@@ -58,7 +59,8 @@ class Bench:
         return self
 
     def __exit__(self, *exception):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is cleaned up, is cleaned up whole
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # what is cleaned up, is cleaned up whole
         self.stage.down()
         for group in self.groups:
             group.remove()
@@ -95,17 +97,19 @@ class Bench:
             return measure(side, self.node_pids, row, engine, self.options)
 
     def _run_or_start_anew(self, row, engine):
-        """None when it failed: the guests are booted again, and the bench goes on."""
-        try:
-            return self._run(row, engine)
-        except (Failure, MigrationFailed, OSError) as error:
-            self.failures += 1
-            say(f"{row.name} {engine}: failed: {error}")
-            if self.failures > FAILURES_MOST:
-                raise
-            self.machine = None
-            self._prepare(row)
-            return None
+        """A guest that a move broke is booted again, and the run repeated once; None when that fails too."""
+        for _ in range(2):
+            try:
+                return self._run(row, engine)
+            except (Failure, MigrationFailed, OSError) as error:
+                self.failures[row, engine] += 1
+                reason = "the guest's kernel panicked" if self.side_of(engine).guest_panicked() else error
+                say(f"{row.name} {engine}: failed: {reason}")
+                if self.failures.total() > FAILURES_MOST:
+                    raise
+                self.machine = None
+                self._prepare(row)
+        return None
 
     def _choose_channels(self, row):
         """One move with each number of channels; none of them counts."""
@@ -147,12 +151,13 @@ class Bench:
             if number + 1 < self.options.runs:
                 with self.drover.halted(), self.qemu.halted():
                     rates.append(bare_stream(self.stage, row.link))
-        self.measured += [summary.row_of(row, engine, runs[engine], rates) for engine in engines]
+        self.measured += [{**summary.row_of(row, engine, runs[engine], rates), "failed_runs": self.failures[row, engine]}
+                          for engine in engines]
 
     def report(self):
         return {"machine": summary.machine_description(self.qemu.platform.accelerator), "command": self.options.command,
                 "date": time.strftime("%Y-%m-%d"), "multifd_channels": self.options.channels,
-                "cap_s": self.options.cap, "failed_runs": self.failures, "rows": self.measured}
+                "cap_s": self.options.cap, "rows": self.measured}
 
 
 def parse_arguments():
@@ -202,7 +207,7 @@ def write_report(report):
         json.dump(report, file, indent=1)
     document.write_plots(report, os.path.dirname(REPORT))
     say("")
-    say(summary.table(report["rows"]))
+    say("\n".join([summary.table(report["rows"]), *summary.broken_guests(report["rows"])]))
     say(f"\nFigures: {REPORT}; plots beside it")
 
 
@@ -223,7 +228,8 @@ def main():
         return list_plan()
     if options.write_docs:
         return document.write(REPORT, os.path.join(ROOT, "docs/benchmarks"))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     begun = time.monotonic()
     try:
         run_bench(options)

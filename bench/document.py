@@ -4,7 +4,7 @@ import os
 
 import plot
 from rows import ENGINES
-from summary import FIGURES, TABLE_FIGURES, block_heading, blocks, ratio
+from summary import FIGURES, TABLE_FIGURES, block_heading, blocks, broken_guests, ratio
 from targets import verdicts
 
 BEGIN = "<!-- from here on: make bench-docs -->"
@@ -34,9 +34,9 @@ def _bar(row, figure):
 
 
 def _groups(rows, figure):
-    """Only rows in which somebody has this figure."""
-    return [("/".join(name), [_bar(row, figure) for row in block]) for name, block in blocks(rows).items()
-            if any(row[figure.key] is not None for row in block)]
+    """Only rows in which somebody has this figure; without it, only who did not complete."""
+    return [("/".join(name), [_bar(row, figure) for row in block if row[figure.key] is not None or not row["completed"]])
+            for name, block in blocks(rows).items() if any(row[figure.key] is not None for row in block)]
 
 
 def write_plots(report, folder):
@@ -92,12 +92,13 @@ def section(report, plots):
     lines = [f"Command: `{report['command']}`, {report['date']}. Machine: {machine['cores']} cores ({machine['processor']}), "
              f"{machine['memory_gib']:.0f} GiB, Linux {machine['kernel']}, QEMU {machine['qemu']}, guests under "
              f"{machine['accelerator'].upper()}. Medians of up to {runs} runs, in brackets the smallest and the largest; "
-             f"multifd with {report['multifd_channels']} channels, the best of those tried.", ""]
+             f"multifd with {report['multifd_channels']} channels.", ""]
     lines += [f"![{PLOT_TITLES[name]}]({name}.svg)" for name in plots]
     lines += ["", "### Aims", "", *_verdict_lines(report["rows"]), "### Figures", ""]
     for block in blocks(report["rows"]).values():
         lines += _block_lines(block)
-    return lines
+    broken = broken_guests(report["rows"])
+    return lines + (["### Broken guests", "", *[f"- {line}" for line in broken], ""] if broken else [])
 
 
 def replaced(text, lines):

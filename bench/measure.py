@@ -89,6 +89,7 @@ def _figures(move, undisturbed, before, moved, settled, seen, report):
             "machine_busy_s": settled.busy_s - before.busy_s - undisturbed.busy * span * share,
             "guest_work_lost_s": lost_s if expected else None,
             "guest_work_lost_pct": 100 * lost_s / move.total_s if expected else None,
+            "wrong_pages": settled.wrong_pages - before.wrong_pages,
             "undisturbed_bytes_per_s": undisturbed.pages * PAGE_BYTES,
             "detail": move.detail}
 

@@ -119,7 +119,7 @@ class GuestLine:
     def __init__(self, client_pid, address):
         self.client_pid, self.address = client_pid, address
 
-    def ask(self, request="report", timeout=20):
+    def ask(self, request="report", timeout=10):
         with connect_inside(self.client_pid, self.address, REPORT_PORT, timeout) as line:
             line.sendall(request.encode() + b"\n")
             answer = json.loads(line.makefile().readline())
@@ -149,8 +149,10 @@ class Sample:
     busy_s: float
     wire_bytes: int
     pages_written: int
+    wrong_pages: int
 
 
 def sample(group, node_pids, line):
-    pages = line.ask()["memory"]["pages_written"]
-    return Sample(time.monotonic(), group.seconds(), machine_busy_seconds(), wire_bytes(node_pids), pages)
+    memory = line.ask()["memory"]
+    return Sample(time.monotonic(), group.seconds(), machine_busy_seconds(), wire_bytes(node_pids),
+                  memory["pages_written"], memory["wrong_pages"])

@@ -65,6 +65,9 @@ class Side:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
+    def guest_panicked(self):
+        return "Kernel panic" in self.console_text()
+
     def meet(self):
         """Waits until the guest that boots answers."""
         self.line = GuestLine(self.stage.pids()["client"], self.address)
@@ -82,6 +85,14 @@ class DroverSide(Side):
     def platform(self):
         vm = self.stage.on_json(self.where, "vm", "show", self.name)
         return Platform(vm["config"]["machine"], vm["config"]["cpu"], vm["runtime"]["accelerator"])
+
+    def console_text(self):
+        with contextlib.suppress(OSError, Failure, KeyError):
+            root = f"/proc/{self.stage.pids()[self.where]}/root"
+            uuid = self.stage.on_json(self.where, "vm", "show", self.name)["uuid"]
+            with open(f"{root}/run/drover/vms/{uuid}/qemu/serial.log", errors="replace") as file:
+                return file.read()
+        return ""
 
     def move(self, _engine, cap_s, _channels, _busy):
         source, target = self.where, self.other_host()
@@ -151,9 +162,16 @@ class QemuSide(Side):
         command = [WITH_TAP, VM_BRIDGE, str(VM_VLAN), str(TAP_FD), *self._arguments(path)]
         if incoming:
             command += ["-incoming", "defer"]
-        process = subprocess.Popen(self.stage.exec_command(host, *command), stdin=subprocess.DEVNULL,
-                                   preexec_fn=self.group.enter)
+        with open(f"{path}.log", "w") as log:
+            process = subprocess.Popen(self.stage.exec_command(host, *command), stdin=subprocess.DEVNULL, stderr=log,
+                                       preexec_fn=self.group.enter)
         return process, Monitor(path)
+
+    def console_text(self):
+        """Of the newest process: a guest that was moved prints there."""
+        with contextlib.suppress(OSError), open(f"{self.folder}/qemu-{self.count}.serial", errors="replace") as file:
+            return file.read()
+        return ""
 
     def move(self, engine, cap_s, channels, busy):
         target = self.other_host()

@@ -61,7 +61,7 @@ def row_of(row, engine, runs, link_rates):
         if values:
             spread[figure.key] = [min(values), max(values)]
     written = [run["undisturbed_bytes_per_s"] for run in runs]
-    result.update(completed=bool(runs) and all(run["completed"] for run in runs), spread=spread,
+    result.update(wrong_pages=sum(run["wrong_pages"] for run in runs), completed=bool(runs) and all(run["completed"] for run in runs), spread=spread,
                   bare_stream_bytes_per_s=statistics.median(link_rates),
                   guest_writes_bytes_per_s=statistics.median(written) if written else None, runs=runs)
     return result
@@ -120,6 +120,18 @@ def table(rows):
         ratios = [ratio(block, figure.key) for figure in TABLE_FIGURES]
         lines += [_line("Drover : best of QEMU", ["-" if value is None else f"{value:.2f}" for value in ratios]), ""]
     return "\n".join(lines[:-1])
+
+
+def broken_guests(rows):
+    """Lines on what engines did to their guests; empty when nothing."""
+    lines = []
+    for row in rows:
+        name = f"{row['guest']}/{row['link']}, {ENGINES[row['engine']].title}"
+        if row["wrong_pages"]:
+            lines.append(f"{name}: {row['wrong_pages']} pages of the guest's memory were wrong")
+        if row["failed_runs"]:
+            lines.append(f"{name}: {row['failed_runs']} runs failed and were repeated")
+    return lines
 
 
 def run_line(row, engine, number, figures):

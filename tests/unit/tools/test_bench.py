@@ -17,7 +17,7 @@ import targets  # noqa: E402
 def run(total_s=1.0, completed=True, **others):
     figures = {figure.key: None for figure in summary.FIGURES}
     figures.update(completed=completed, total_s=total_s, blackout_ms=20.0, client_gap_ms=40.0, wire_bytes=2e9, cpu_s=1.0,
-                   undisturbed_bytes_per_s=0.0, detail={})
+                   undisturbed_bytes_per_s=0.0, wrong_pages=0, detail={})
     figures.update(others)
     return figures
 
@@ -25,7 +25,8 @@ def run(total_s=1.0, completed=True, **others):
 def rows_of(name, **runs):
     """Rows of one guest and link: engine (with _ for -) = its runs."""
     row = plan.parse_row(name)
-    return [summary.row_of(row, engine.replace("_", "-"), list(of), [3e9, 2e9, 1e9]) for engine, of in runs.items()]
+    return [{**summary.row_of(row, engine.replace("_", "-"), list(of), [3e9, 2e9, 1e9]), "failed_runs": 0}
+            for engine, of in runs.items()]
 
 
 def report_of(rows):
@@ -129,6 +130,16 @@ def the_table_fits_the_terminal():
     assert "did not complete" in text and "bare TCP 2000 MB/s, guest writes 177 MB/s" in text
 
 
+def broken_guests_are_named():
+    rows = rows_of("hot/1g", drover=[run()], precopy=[run(wrong_pages=2), run(wrong_pages=1)], multifd=[run()])
+    rows[2]["failed_runs"] = 2
+    assert summary.broken_guests(rows) == ["hot/1g, QEMU pre-copy: 3 pages of the guest's memory were wrong",
+                                           "hot/1g, QEMU multifd: 2 runs failed and were repeated"]
+    assert summary.broken_guests(rows[:1]) == []
+    lines = document.section(report_of(rows), [])
+    assert "- hot/1g, QEMU multifd: 2 runs failed and were repeated" in lines
+
+
 def aims_are_judged_by_ratio_and_by_figure():
     rows = rows_of("data/loopback", drover=[run(1.0, blackout_ms=9.0)], precopy=[run(5.0)])
     found = {verdict.what: verdict for verdict in targets.verdicts(rows)}
@@ -181,7 +192,7 @@ TESTS = (every_row_of_the_plan_is_one, a_wrong_row_or_engine_is_refused_with_wha
          rows_that_share_a_machine_stand_together, engines_are_those_that_apply, each_run_begins_with_another_engine,
          fewer_runs_fit_in_fewer_minutes, the_quick_bench_is_planned_for_less_than_five_minutes,
          a_row_is_the_median_of_the_runs_that_completed, only_modes_that_complete_count_as_the_best,
-         an_engine_that_never_completes_is_not_tried_for_ever, the_table_fits_the_terminal,
+         an_engine_that_never_completes_is_not_tried_for_ever, the_table_fits_the_terminal, broken_guests_are_named,
          aims_are_judged_by_ratio_and_by_figure, convergence_is_judged_beside_auto_converge,
          numbers_on_plots_have_three_digits, a_plot_is_an_image_with_a_bar_for_each_that_completed,
          a_scale_holds_its_values, the_document_keeps_what_people_wrote)
