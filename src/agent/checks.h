@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/migrate_options.h"
 #include "base/error.h"
 #include "storage/vm_config.h"
 
@@ -22,6 +23,9 @@ struct checks_move {
     const char *accelerator;    /* that the VM runs with: "tcg" or "kvm" */
     const char *datastore_name; /* at the source; may be NULL: only its UUID is known */
     const char *datastore_uuid; /* where the VM's folder is */
+    enum migrate_engine engine; /* as asked for */
+    const char *vm_obstacle;    /* why Drover's engine cannot move this VM, whatever the host can;
+                                   NULL: it can */
     uint64_t blackout_ms;       /* target */
     uint64_t timeout_s;         /* 0: none */
     bool stop_at_timeout;       /* then it moves with a longer blackout */

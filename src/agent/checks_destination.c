@@ -216,7 +216,8 @@ static void check_cpu(const struct checks_move *move, json_t *list)
     }
 }
 
-/* The destination of a pre-copy needs no dirty tracking; moving on from there would. */
+/* The destination of a move needs no dirty tracking; moving on from there by Drover's engine would.
+ */
 static void check_destination_engine(const struct checks_move *move, json_t *list)
 {
     const char *engine = check_capability(move->destination, "engine");
@@ -225,8 +226,9 @@ static void check_destination_engine(const struct checks_move *move, json_t *lis
         check_block_untold(list, "engine", move->destination, "which migration engine it has");
     } else if (strcmp(engine, "drover") != 0) {
         check_add(list, CHECK_WARN, "engine", "run Linux 6.7 or later on that host",
-                  "the VM cannot be moved on from %s: %s", check_host_name(move->destination),
-                  reason && *reason ? reason : "Drover's engine cannot run there");
+                  "Drover's engine cannot move the VM on from %s: %s",
+                  check_host_name(move->destination),
+                  reason && *reason ? reason : "the host gives no reason");
     }
 }
 

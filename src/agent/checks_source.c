@@ -3,6 +3,7 @@
 
 #include "agent/check_list.h"
 #include "agent/checks.h"
+#include "agent/engine_choice.h"
 
 #define BLACKOUT_LEAST_LIKELY_MS 10 /* device state alone takes about that long */
 #define BLACKOUT_NOTICED_MS 1000
@@ -32,22 +33,6 @@ static void check_devices(const struct checks_move *move, json_t *list)
                   "remove the device from the VM's definition and restart the VM, or leave it here",
                   "%s has the host's device %s, which cannot move", config->name,
                   config->devices[i]);
-    }
-}
-
-static void check_source_engine(const struct checks_move *move, json_t *list)
-{
-    const char *engine = check_capability(move->source, "engine");
-    const char *reason = check_capability(move->source, "engine_reason");
-    if (!engine) {
-        check_block_untold(list, "engine", move->source, "which migration engine it has");
-    } else if (strcmp(engine, "drover") == 0) {
-        check_add(list, CHECK_OK, "engine", "", "Drover's engine runs on %s",
-                  check_host_name(move->source));
-    } else {
-        check_add(list, CHECK_BLOCK, "engine", "run Linux 6.7 or later on the host",
-                  "Drover's engine cannot run on %s: %s", check_host_name(move->source),
-                  reason && *reason ? reason : "it gives no reason");
     }
 }
 
@@ -86,7 +71,7 @@ json_t *checks_of_source(const struct checks_move *move)
     check_state(move, list);
     check_destination_is_another(move, list);
     check_devices(move, list);
-    check_source_engine(move, list);
+    engine_choice_check(move, list);
     check_blackout(move, list);
     check_timeout(move, list);
     return list;

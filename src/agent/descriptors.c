@@ -105,6 +105,25 @@ int descriptors_announce(const struct vm *vm, struct error *err)
 
 /* ---- for a mover ---- */
 
+const char *descriptors_obstacle(const struct agent *agent, const struct vm *vm)
+{
+    char path[64];
+    char target[64];
+    uint64_t address;
+    pid_t pid = vm->runtime.process.pid;
+    CLEANUP_FREE char *ram = record_ram_path(agent->config, vm->config.uuid);
+    snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, QEMU_USERFAULTFD);
+    ssize_t length = readlink(path, target, sizeof(target) - 1);
+    target[length > 0 ? length : 0] = '\0';
+    if (!strstr(target, "[userfaultfd]")) {
+        return "its QEMU has no userfaultfd: there was none to have when it was started";
+    }
+    if (!ram || qemu_memory_address(pid, ram, &address, NULL) < 0) {
+        return "its memory is not in a file of Drover's";
+    }
+    return NULL;
+}
+
 static int open_monitor(const struct agent *agent, const struct vm *vm, struct mover_setup *setup,
                         struct error *err)
 {
@@ -122,8 +141,8 @@ static int open_memory(const struct agent *agent, const struct vm *vm, struct mo
                        struct error *err)
 {
     CLEANUP_FREE char *path = record_ram_path(agent->config, vm->config.uuid);
-    bool tracks = setup->role != MOVER_ROLE_DESTINATION;
-    int flags = tracks ? O_RDONLY : O_RDWR;
+    bool tracks = mover_setup_tracks(setup);
+    int flags = setup->role == MOVER_ROLE_DESTINATION ? O_RDWR : O_RDONLY;
     setup->memory_size = vm->config.memory_mib << 20;
     setup->memory_fd = path ? open(path, flags | O_CLOEXEC | O_NOFOLLOW) : -1;
     if (setup->memory_fd < 0) {
@@ -147,7 +166,7 @@ static int open_tracking(const struct vm *vm, int pidfd, struct mover_setup *set
                          struct error *err)
 {
     char path[64];
-    if (setup->role == MOVER_ROLE_DESTINATION) {
+    if (!mover_setup_tracks(setup)) {
         return 0;
     }
     setup->userfaultfd = take_fd(pidfd, QEMU_USERFAULTFD, "the userfaultfd", err);
@@ -201,7 +220,7 @@ int descriptors_open(const struct agent *agent, const struct vm *vm, struct move
         descriptors_close(setup);
         return error_wrap(err, "cannot prepare the move of VM %s", vm->config.name);
     }
-    if (setup->role == MOVER_ROLE_SOURCE) {
+    if (setup->role == MOVER_ROLE_SOURCE && mover_setup_tracks(setup)) {
         open_pacing(vm, pidfd, setup);
     }
     return 0;

@@ -17,6 +17,9 @@ int descriptors_open_tracking(const struct agent *agent, const struct vm *vm,
 
 void descriptors_close(struct mover_setup *setup);
 
+/* Why the guest's writes cannot be tracked, in QEMU's process; NULL: they can. Static text. */
+const char *descriptors_obstacle(const struct agent *agent, const struct vm *vm);
+
 /* Turns carrier on or off on all taps of a VM. */
 int descriptors_set_carrier(const struct vm *vm, bool carrier, struct error *err);
 

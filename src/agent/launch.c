@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/descriptors.h"
 #include "agent/record.h"
 #include "agent/strays.h"
 #include "base/cleanup.h"
@@ -249,6 +250,9 @@ static int start_recorded(struct agent *agent, struct vm *vm, const struct launc
     }
     if (result == 0) {
         result = start_qemu(agent, vm, &files, shadow, err);
+    }
+    if (result == 0 && descriptors_obstacle(agent, vm)) {
+        snprintf(vm->runtime.engine, sizeof(vm->runtime.engine), "native");
     }
     return result < 0 ? result : record_save(agent->config, vm, err);
 }

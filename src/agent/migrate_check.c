@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent/checks.h"
+#include "agent/descriptors.h"
 #include "agent/host_facts.h"
 #include "agent/launch.h"
 #include "agent/peer.h"
@@ -39,12 +40,39 @@ const struct config_peer *migrate_peer(const struct agent *agent, const char *to
     return peer;
 }
 
-json_t *migrate_request(const struct agent *agent, const struct vm *vm)
+/* What the source knows of a move without asking the destination. */
+static struct checks_move facts_here(const struct agent *agent, const struct vm *vm,
+                                     const struct migrate_options *options, const json_t *source)
 {
-    return json_pack("{s:o, s:s, s:s, s:s, s:o}", "vm", vm_config_to_json(&vm->config),
+    return (struct checks_move){
+        .config = &vm->config,
+        .vm_state = vm_state_name(vm->state),
+        .accelerator = launch_accelerator(agent, vm),
+        .datastore_name = vm->datastore.name,
+        .datastore_uuid = vm->datastore.uuid,
+        .engine = options->engine,
+        .vm_obstacle = vm->has_runtime ? descriptors_obstacle(agent, vm) : NULL,
+        .blackout_ms = options->blackout_target_ns / NANOSECONDS_PER_MILLISECOND,
+        .timeout_s = options->timeout_ns / NANOSECONDS_PER_SECOND,
+        .stop_at_timeout = options->on_timeout == ENGINE_ON_TIMEOUT_STOP,
+        .source = source,
+    };
+}
+
+void migrate_choose_engine(const struct agent *agent, const struct vm *vm,
+                           const struct migrate_options *options, struct engine_choice *ret_choice)
+{
+    CLEANUP_JSON json_t *source = host_facts_of_source(agent);
+    struct checks_move move = facts_here(agent, vm, options, source);
+    engine_choose(&move, ret_choice);
+}
+
+json_t *migrate_request(const struct agent *agent, const struct vm *vm, bool native)
+{
+    return json_pack("{s:o, s:s, s:s, s:s, s:s, s:o}", "vm", vm_config_to_json(&vm->config),
                      "datastore_uuid", vm->datastore.uuid, "datastore_name", vm->datastore.name,
-                     "accelerator", launch_accelerator(agent, vm), "source",
-                     host_facts_of_source(agent));
+                     "accelerator", launch_accelerator(agent, vm), "engine",
+                     native ? "native" : "drover", "source", host_facts_of_source(agent));
 }
 
 static json_t *check_here(const struct agent *agent, const struct vm *vm,
@@ -52,26 +80,18 @@ static json_t *check_here(const struct agent *agent, const struct vm *vm,
 {
     CLEANUP_JSON json_t *source = host_facts_of_source(agent);
     CLEANUP_JSON json_t *destination = json_pack("{s:s}", "name", peer->name);
-    struct checks_move move = {
-        .config = &vm->config,
-        .vm_state = vm_state_name(vm->state),
-        .accelerator = launch_accelerator(agent, vm),
-        .datastore_name = vm->datastore.name,
-        .datastore_uuid = vm->datastore.uuid,
-        .blackout_ms = options->blackout_target_ns / NANOSECONDS_PER_MILLISECOND,
-        .timeout_s = options->timeout_ns / NANOSECONDS_PER_SECOND,
-        .stop_at_timeout = options->on_timeout == ENGINE_ON_TIMEOUT_STOP,
-        .source = source,
-        .destination = destination,
-    };
+    struct checks_move move = facts_here(agent, vm, options, source);
+    move.destination = destination;
     return checks_of_source(&move);
 }
 
 int migrate_checks(struct agent *agent, const struct vm *vm, const struct config_peer *peer,
                    const struct migrate_options *options, json_t **ret_checks, struct error *err)
 {
+    struct engine_choice choice;
+    migrate_choose_engine(agent, vm, options, &choice);
     CLEANUP_JSON json_t *checks = check_here(agent, vm, peer, options);
-    CLEANUP_JSON json_t *request = migrate_request(agent, vm);
+    CLEANUP_JSON json_t *request = migrate_request(agent, vm, choice.which == ENGINE_CHOICE_NATIVE);
     CLEANUP_JSON json_t *answer = NULL;
     if (!checks || !request) {
         return error_set_errno(err, ENOMEM, "cannot check the move of VM %s", vm->config.name);

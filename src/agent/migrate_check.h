@@ -4,11 +4,16 @@
 #include <jansson.h>
 
 #include "agent/agent.h"
+#include "agent/engine_choice.h"
 #include "agent/migrate_source.h"
 
 /* What the source asks of POST /v1/incoming/check and begins POST /v1/incoming with. New reference;
  * NULL without memory. */
-json_t *migrate_request(const struct agent *agent, const struct vm *vm);
+json_t *migrate_request(const struct agent *agent, const struct vm *vm, bool native);
+
+/* The engine that the checks found. */
+void migrate_choose_engine(const struct agent *agent, const struct vm *vm,
+                           const struct migrate_options *options, struct engine_choice *ret_choice);
 
 /* The source's checks, and the destination's when it can be asked: *ret_checks is a new array. */
 int migrate_checks(struct agent *agent, const struct vm *vm, const struct config_peer *peer,

@@ -49,9 +49,21 @@ struct offer {
     const char *datastore_uuid;
     const char *datastore_name; /* at the source; NULL: not told */
     const char *accelerator;
+    bool native; /* by QEMU's own migration */
     const char *source_host;
     const json_t *source;
 };
+
+static int read_engine(const json_t *body, struct offer *offer, struct error *err)
+{
+    static const char *const engines[] = {"drover", "native", NULL};
+    int engine;
+    int result = json_get_choice_or(body, "the offer", "engine", engines, 0, &engine, err);
+    if (result == 0) {
+        offer->native = engine == 1;
+    }
+    return result;
+}
 
 static int read_offer(const json_t *body, struct offer *offer, struct error *err)
 {
@@ -68,6 +80,9 @@ static int read_offer(const json_t *body, struct offer *offer, struct error *err
     }
     if (result == 0) {
         result = json_get_string(source, "the offer's source", "name", &offer->source_host, err);
+    }
+    if (result == 0) {
+        result = read_engine(body, offer, err);
     }
     if (result == 0) {
         offer->source = source;
@@ -306,6 +321,7 @@ static int read_record(const json_t *body, const struct offer *offer, struct mov
     }
     record->role = RECORD_DESTINATION;
     record->epoch = (uint64_t)epoch;
+    record->native = offer->native;
     strcpy(record->move_id, move_id);
     snprintf(record->peer, sizeof(record->peer), "%s", offer->source_host);
     return 0;
@@ -346,6 +362,7 @@ static int start_mover(struct incoming *incoming, struct mover_setup *setup, str
         return error_set_errno(err, ENOMEM, "cannot start the mover");
     }
     setup->role = MOVER_ROLE_DESTINATION;
+    setup->engine = incoming->record.native ? MOVER_ENGINE_NATIVE : MOVER_ENGINE_DROVER;
     setup->silence_limit_ns = SILENCE_LIMIT_NS;
     snprintf(setup->move_id, sizeof(setup->move_id), "%s", incoming->record.move_id);
     snprintf(setup->vm_name, sizeof(setup->vm_name), "%s", vm->config.name);

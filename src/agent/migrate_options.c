@@ -80,10 +80,6 @@ static int check_options(const json_t *body, const struct migrate_options *optio
         return error_remedy(err,
                             "give \"timeout_s\" too: after how many seconds that shall happen");
     }
-    if (options->engine == MIGRATE_ENGINE_NATIVE) {
-        error_set(err, ENOTSUP, "moves through QEMU's own migration are not built yet");
-        return error_remedy(err, "leave \"engine\" out");
-    }
     return 0;
 }
 

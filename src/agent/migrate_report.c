@@ -132,6 +132,11 @@ static json_t *gains_to_json(const json_t *statistics)
                      milliseconds(statistics, "writers_waited_ns"));
 }
 
+static json_t *reason_or_null(const char *reason)
+{
+    return reason && reason[0] ? json_string(reason) : json_null();
+}
+
 json_t *migrate_report_to_json(const struct migrate_report *report)
 {
     const json_t *source = report->source;
@@ -146,5 +151,6 @@ json_t *migrate_report_to_json(const struct migrate_report *report)
         integer(source, "device_state_bytes"), "blackout_parts", blackout_to_json(source), "rounds",
         rounds_to_json(source), "forecast", report->forecast);
     json_object_update(json, gains);
+    json_object_set_new(json, "engine_reason", reason_or_null(report->engine_reason));
     return json;
 }

@@ -8,7 +8,8 @@
 struct migrate_report {
     const char *from;
     const char *to;
-    const char *engine;
+    const char *engine;        /* "drover" or "native" */
+    const char *engine_reason; /* why native was chosen; empty: it was not, or as asked */
     const char *outcome;       /* "moved" or "stayed" */
     const json_t *source;      /* the source mover's statistics; NULL: it died */
     const json_t *destination; /* the destination's; NULL: unknown */

@@ -71,7 +71,7 @@ static json_t *describe_memory(const struct source_move *move)
 static int reserve(struct source_move *move, const struct config_peer *peer,
                    struct mover_setup *setup, struct error *err)
 {
-    CLEANUP_JSON json_t *request = migrate_request(move->agent, &move->vm);
+    CLEANUP_JSON json_t *request = migrate_request(move->agent, &move->vm, move->record.native);
     CLEANUP_JSON json_t *answer = NULL;
     random_bytes(setup->token, sizeof(setup->token));
     for (size_t i = 0; i < sizeof(setup->token); i++) {
@@ -113,6 +113,7 @@ static void fill_setup(const struct source_move *move, struct mover_setup *setup
 {
     struct engine_source_options *options = &setup->options;
     setup->role = MOVER_ROLE_SOURCE;
+    setup->engine = move->record.native ? MOVER_ENGINE_NATIVE : MOVER_ENGINE_DROVER;
     snprintf(setup->move_id, sizeof(setup->move_id), "%s", move->record.move_id);
     snprintf(setup->vm_name, sizeof(setup->vm_name), "%s", move->vm.config.name);
     memcpy(options->token, setup->token, sizeof(options->token));
@@ -176,7 +177,8 @@ static void set_report(const struct source_move *move, const char *outcome, cons
     struct migrate_report report = {
         .from = move->agent->config->host,
         .to = move->to,
-        .engine = move->vm.runtime.engine,
+        .engine = move->record.native ? "native" : "drover",
+        .engine_reason = move->record.engine_reason,
         .outcome = outcome,
         .source = source,
         .destination = destination,
@@ -376,6 +378,15 @@ static int check(struct source_move *move, const struct config_peer *peer, struc
     return result;
 }
 
+static void choose_engine(struct source_move *move)
+{
+    struct engine_choice choice;
+    migrate_choose_engine(move->agent, &move->vm, &move->options, &choice);
+    move->record.native = choice.which == ENGINE_CHOICE_NATIVE;
+    snprintf(move->record.engine_reason, sizeof(move->record.engine_reason), "%s",
+             choice.by_itself ? choice.obstacle : "");
+}
+
 /* Nothing was made here yet. */
 static int give_up(struct source_move *move, const struct error *err)
 {
@@ -402,6 +413,14 @@ static int read_epoch(struct source_move *move, struct error *err)
     return result;
 }
 
+/* The engine knows what makes its own moves long; of QEMU's it does not. */
+static json_t *no_forecast(void)
+{
+    struct error reason = ERROR_NONE;
+    error_set(&reason, ENOTSUP, "QEMU's own migration is not forecast");
+    return forecast_missing(&reason);
+}
+
 /* The look at the guest takes the time that the destination needs anyway, and no more. */
 static int reserve_and_look(struct source_move *move, const struct config_peer *peer,
                             struct mover_setup *setup, struct error *err)
@@ -410,6 +429,10 @@ static int reserve_and_look(struct source_move *move, const struct config_peer *
     struct engine_sample sample;
     struct sampling *sampling;
     struct link_rate link = link_rate_of(move->agent->config, move->to);
+    if (move->record.native) {
+        move->forecast = no_forecast();
+        return reserve(move, peer, setup, err);
+    }
     int looking = sampling_begin(move->agent, &move->vm, true, LOOK_NS, &sampling, &reason);
     int result = reserve(move, peer, setup, err);
     if (looking == 0) {
@@ -471,6 +494,7 @@ static int migrate_task(struct task *task, void *context, struct error *err)
     if (check(move, peer, err) < 0) {
         return give_up(move, err);
     }
+    choose_engine(move);
     task_set_phase(task, "reserve");
     if (record_and_reserve(move, peer, &setup, err) < 0) {
         return give_up(move, err);
@@ -591,10 +615,17 @@ int migrate_check(struct agent *agent, const char *name, const struct migrate_op
     if (result < 0) {
         return result;
     }
+    struct engine_choice choice;
+    migrate_choose_engine(agent, &vm, options, &choice);
     bool blocked = strcmp(checks_verdict(checks), "block") == 0;
-    json_t *forecast = blocked ? json_null() : forecast_make(agent, &vm, options);
+    bool native = choice.which == ENGINE_CHOICE_NATIVE;
+    json_t *forecast = blocked  ? json_null()
+                       : native ? no_forecast()
+                                : forecast_make(agent, &vm, options);
     forecast_check(forecast, options, checks);
     *ret_verdict = migrate_verdict(checks);
+    json_object_set_new(*ret_verdict, "engine",
+                        blocked ? json_null() : json_string(native ? "native" : "drover"));
     json_object_set_new(*ret_verdict, "forecast", forecast);
     return 0;
 }

@@ -328,10 +328,11 @@ int record_save_move(const struct agent_config *config, const char *uuid,
                      const struct move_record *move, struct error *err)
 {
     CLEANUP_FREE char *path = record_path(config, uuid, "move.json");
-    CLEANUP_JSON json_t *document = json_pack(
-        "{s:i, s:s, s:s, s:s, s:I, s:o}", "version", RECORD_VERSION, "role",
-        move->role == RECORD_SOURCE ? "source" : "destination", "move_id", move->move_id, "peer",
-        move->peer, "epoch", (json_int_t)move->epoch, "mover", process_to_json(&move->mover));
+    CLEANUP_JSON json_t *document =
+        json_pack("{s:i, s:s, s:s, s:s, s:I, s:b, s:s, s:o}", "version", RECORD_VERSION, "role",
+                  move->role == RECORD_SOURCE ? "source" : "destination", "move_id", move->move_id,
+                  "peer", move->peer, "epoch", (json_int_t)move->epoch, "native", move->native,
+                  "engine_reason", move->engine_reason, "mover", process_to_json(&move->mover));
     if (!path || !document) {
         return error_set_errno(err, ENOMEM, "cannot record move %s", move->move_id);
     }
@@ -371,6 +372,13 @@ static int move_from_json(const json_t *document, const char *what, struct move_
         result = json_get_integer(document, what, "epoch", 0, INT64_MAX, &epoch, err);
     }
     ret_move->epoch = (uint64_t)epoch;
+    if (result == 0) {
+        result = json_get_boolean_or(document, what, "native", false, &ret_move->native, err);
+    }
+    if (result == 0 && ret_move->native) {
+        result = read_text(document, what, "engine_reason", ret_move->engine_reason,
+                           sizeof(ret_move->engine_reason), err);
+    }
     return result < 0 ? result : process_from_json(document, what, "mover", &ret_move->mover, err);
 }
 

@@ -24,6 +24,8 @@ struct move_record {
     char move_id[UUID_TEXT_SIZE];
     char peer[VM_NAME_SIZE];       /* the other host */
     uint64_t epoch;                /* the source's: the commit creates the next */
+    bool native;                   /* by QEMU's own migration */
+    char engine_reason[256];       /* why, when nobody asked for that; empty: as asked */
     struct process_identity mover; /* pid 0: not started yet */
 };
 

@@ -170,7 +170,9 @@ static void print_engine(const struct terminal *terminal, const json_t *report)
 {
     char engine[16];
     char channels[FIELD_SIZE];
+    char reason[256];
     text_clean(field_text(report, "engine"), engine, sizeof(engine));
+    text_clean(field_text(report, "engine_reason"), reason, sizeof(reason));
     if (field_number(report, "channels") > 1) {
         fprintf(terminal->stream, "  %-20s %9s\n", "connections",
                 field_count(report, "channels", channels));
@@ -178,6 +180,9 @@ static void print_engine(const struct terminal *terminal, const json_t *report)
     if (engine[0]) {
         fprintf(terminal->stream, "  %-20s %9s%s\n", "engine", engine,
                 strcmp(engine, "native") == 0 ? "  (QEMU's own migration)" : "");
+    }
+    if (reason[0]) {
+        fprintf(terminal->stream, "  %-20s %s\n", "", reason);
     }
 }
 

@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include "agent/checks.h"
+#include "agent/engine_choice.h"
 #include "base/json.h"
 
 #define DATASTORE "0b5f8a3e-5d0c-4c7e-9a53-0d9e3f1c2b4a"
@@ -182,13 +183,82 @@ static void each_device_is_named(void **state)
     assert_int_equal(count_level(checks, "block"), 2);
 }
 
-static void the_engine_runs_at_the_source(void **state)
+static void hide_tracking(struct fixture *fixture)
 {
-    struct fixture *fixture = *state;
     json_t *capabilities = capabilities_of(fixture->source);
     json_object_set_new(capabilities, "engine", json_string("native"));
     json_object_set_new(capabilities, "engine_reason", json_string("no PAGEMAP_SCAN"));
-    assert_only(fixture, "block", "engine", "no PAGEMAP_SCAN");
+}
+
+/* Also has both hosts able to run it so. */
+static void run_with_kvm(struct fixture *fixture)
+{
+    fixture->move.accelerator = "kvm";
+    json_object_set_new(capabilities_of(fixture->source), "accelerator", json_string("kvm"));
+    json_object_set_new(capabilities_of(fixture->destination), "accelerator", json_string("kvm"));
+}
+
+static struct engine_choice choice_of(const struct fixture *fixture)
+{
+    struct engine_choice choice;
+    engine_choose(&fixture->move, &choice);
+    return choice;
+}
+
+static void qemus_migration_is_chosen_where_the_host_cannot_track(void **state)
+{
+    struct fixture *fixture = *state;
+    run_with_kvm(fixture);
+    assert_int_equal(choice_of(fixture).which, ENGINE_CHOICE_DROVER);
+    hide_tracking(fixture);
+    assert_only(fixture, "warn", "engine", "no PAGEMAP_SCAN");
+    struct engine_choice choice = choice_of(fixture);
+    assert_int_equal(choice.which, ENGINE_CHOICE_NATIVE);
+    assert_true(choice.by_itself);
+    assert_string_equal(choice.obstacle, "no PAGEMAP_SCAN");
+}
+
+static void qemus_migration_is_chosen_where_the_vm_cannot_be_tracked(void **state)
+{
+    struct fixture *fixture = *state;
+    run_with_kvm(fixture);
+    fixture->move.vm_obstacle = "its QEMU has no userfaultfd";
+    assert_only(fixture, "warn", "engine", "no userfaultfd");
+    assert_int_equal(choice_of(fixture).which, ENGINE_CHOICE_NATIVE);
+}
+
+static void drovers_engine_is_not_replaced_when_it_is_demanded(void **state)
+{
+    struct fixture *fixture = *state;
+    run_with_kvm(fixture);
+    fixture->move.engine = MIGRATE_ENGINE_DROVER;
+    assert_int_equal(choice_of(fixture).which, ENGINE_CHOICE_DROVER);
+    fixture->move.vm_obstacle = "its QEMU has no userfaultfd";
+    assert_only(fixture, "block", "engine", "no userfaultfd");
+    assert_int_equal(choice_of(fixture).which, ENGINE_CHOICE_NONE);
+}
+
+static void qemus_migration_is_taken_when_it_is_asked_for(void **state)
+{
+    struct fixture *fixture = *state;
+    run_with_kvm(fixture);
+    fixture->move.engine = MIGRATE_ENGINE_NATIVE;
+    CLEANUP_JSON json_t *checks = all_checks(fixture);
+    assert_int_equal(count_findings(checks, "ok", "engine", "as asked"), 1);
+    assert_int_equal(choice_of(fixture).which, ENGINE_CHOICE_NATIVE);
+    assert_false(choice_of(fixture).by_itself);
+}
+
+/* QEMU's own migration loses writes of such a guest. */
+static void a_guest_without_kvm_is_left_to_qemu_only_when_asked_for(void **state)
+{
+    struct fixture *fixture = *state;
+    hide_tracking(fixture);
+    assert_only(fixture, "block", "engine", "loses writes");
+    assert_int_equal(choice_of(fixture).which, ENGINE_CHOICE_NONE);
+    fixture->move.engine = MIGRATE_ENGINE_NATIVE;
+    assert_only(fixture, "warn", "engine", "loses writes");
+    assert_int_equal(choice_of(fixture).which, ENGINE_CHOICE_NATIVE);
 }
 
 static void a_destination_without_the_engine_is_a_dead_end(void **state)
@@ -197,7 +267,7 @@ static void a_destination_without_the_engine_is_a_dead_end(void **state)
     json_t *capabilities = capabilities_of(fixture->destination);
     json_object_set_new(capabilities, "engine", json_string("native"));
     json_object_set_new(capabilities, "engine_reason", json_string("no PAGEMAP_SCAN"));
-    assert_only(fixture, "warn", "engine", "moved on from h2: no PAGEMAP_SCAN");
+    assert_only(fixture, "warn", "engine", "move the VM on from h2: no PAGEMAP_SCAN");
 }
 
 static void the_blackout_target_is_sane(void **state)
@@ -465,7 +535,11 @@ int main(void)
         check_test(only_a_running_vm_moves),
         check_test(the_destination_is_another_host),
         check_test(each_device_is_named),
-        check_test(the_engine_runs_at_the_source),
+        check_test(qemus_migration_is_chosen_where_the_host_cannot_track),
+        check_test(qemus_migration_is_chosen_where_the_vm_cannot_be_tracked),
+        check_test(drovers_engine_is_not_replaced_when_it_is_demanded),
+        check_test(qemus_migration_is_taken_when_it_is_asked_for),
+        check_test(a_guest_without_kvm_is_left_to_qemu_only_when_asked_for),
         check_test(a_destination_without_the_engine_is_a_dead_end),
         check_test(the_blackout_target_is_sane),
         check_test(a_longer_blackout_at_the_time_limit_is_said_beforehand),

@@ -131,6 +131,27 @@ static void a_sample_takes_only_what_it_needs(void **state)
     assert_int_equal(got.sample_ns, 75);
 }
 
+static void a_native_move_survives_the_way_without_tracking(void **state)
+{
+    (void)state;
+    struct mover_setup sent = example(MOVER_ROLE_SOURCE);
+    struct mover_setup got;
+    sent.engine = MOVER_ENGINE_NATIVE;
+    CLEANUP_JSON json_t *document = mover_setup_encode(&sent);
+    assert_null(json_object_get(document, "userfaultfd"));
+    assert_null(json_object_get(document, "pagemap_fd"));
+    assert_int_equal(mover_setup_decode(document, &got, NULL), 0);
+    assert_int_equal(got.engine, MOVER_ENGINE_NATIVE);
+    assert_false(mover_setup_tracks(&got));
+    sent.engine = MOVER_ENGINE_DROVER;
+    assert_true(mover_setup_tracks(&sent));
+    sent.role = MOVER_ROLE_DESTINATION;
+    sent.engine = MOVER_ENGINE_NATIVE;
+    CLEANUP_JSON json_t *other = mover_setup_encode(&sent);
+    assert_int_equal(mover_setup_decode(other, &got, NULL), 0);
+    assert_int_equal(got.engine, MOVER_ENGINE_NATIVE);
+}
+
 /* A document that must be refused without anything being written. */
 static void assert_document_refused(const json_t *document)
 {
@@ -163,6 +184,8 @@ static void what_is_wrong_is_refused(void **state)
     (void)state;
     assert_refused("role", json_string("bystander"));
     assert_refused("role", json_null());
+    assert_refused("engine", json_string("steam"));
+    assert_refused("engine", json_integer(1));
     assert_refused("token", json_string("abc"));
     assert_refused("token", json_sprintf("%063dx", 0));
     assert_refused("move_id", json_string("not-a-uuid"));
@@ -243,6 +266,7 @@ int main(void)
         cmocka_unit_test(a_source_may_be_unable_to_pace),
         cmocka_unit_test(a_destination_survives_the_way),
         cmocka_unit_test(a_sample_takes_only_what_it_needs),
+        cmocka_unit_test(a_native_move_survives_the_way_without_tracking),
         cmocka_unit_test(what_is_wrong_is_refused),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(wrong_paths_are_refused),
