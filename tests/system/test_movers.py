@@ -115,3 +115,14 @@ def test_after_the_commit_the_guest_runs_at_the_destination(faulty_moves, fault)
     assert move["committed"]
     assert outcomes(move) == FAULTS[fault]
     assert_one_copy_runs(move)
+
+
+def test_a_native_move_that_fails_before_the_commit_leaves_the_guest_at_the_source():
+    """QEMU's own migration, relayed. The guest never leaves, so it must find nothing wrong."""
+    options = [word for fault in BEFORE_COMMIT for word in ("--fault", fault)]
+    moves, verdict = run_moves("--native", "--bandwidth", str(64 << 20), "--moves", str(len(BEFORE_COMMIT)), *options, disk=True)
+    for fault, move in zip(BEFORE_COMMIT, moves):
+        assert not move["committed"], fault
+        assert outcomes(move) == BEFORE_COMMIT[fault], fault
+        assert_one_copy_runs(move)
+    assert_guest_is_right(verdict)
