@@ -4,7 +4,7 @@ import os
 
 import plot
 from rows import ENGINES
-from summary import FIGURES, TABLE_FIGURES, block_heading, blocks, broken_guests, ratio
+from summary import FIGURES, TABLE_FIGURES, block_heading, blocks, broken_guests, outcome_text, ratio
 from targets import verdicts
 
 BEGIN = "<!-- from here on: make bench-docs -->"
@@ -69,7 +69,7 @@ def _block_lines(rows):
         if any(run["completed"] for run in row["runs"]):
             cells = [_cell(row, figure) for figure in TABLE_FIGURES]
         else:
-            cells = ["did not complete"] + [""] * (len(TABLE_FIGURES) - 1)
+            cells = [outcome_text(row)] + [""] * (len(TABLE_FIGURES) - 1)
         lines.append(f"| {ENGINES[row['engine']].title} | " + " | ".join(cells) + " |")
     ratios = [ratio(rows, figure.key) for figure in TABLE_FIGURES]
     cells = ["-" if value is None else f"{value:.2f}" for value in ratios]

@@ -102,9 +102,14 @@ def block_heading(rows):
     return heading, ", ".join(notes)
 
 
+def outcome_text(row):
+    """For a row without figures."""
+    return "did not complete" if row["runs"] else "broke its guest"
+
+
 def _engine_line(row):
     if not any(run["completed"] for run in row["runs"]):
-        return f"{ENGINES[row['engine']].title:<{NAME_WIDTH}}{'did not complete':>20}"
+        return f"{ENGINES[row['engine']].title:<{NAME_WIDTH}}{outcome_text(row):>20}"
     title = ENGINES[row["engine"]].title + ("" if row["completed"] else " (!)")
     return _line(title, [figure.text(row[figure.key]) for figure in TABLE_FIGURES])
 
