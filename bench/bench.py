@@ -7,6 +7,7 @@ Writes build/bench/report.json and plots, and prints a table. docs/benchmarks/RE
 """
 import argparse
 import collections
+import contextlib
 import json
 import os
 import shutil
@@ -53,15 +54,20 @@ class Bench:
         self.node_pids = []
 
     def __enter__(self):
-        self.stage.up(preexec_fn=self.groups[0].enter)
-        pids = self.stage.pids()
+        try:
+            self.stage.up(preexec_fn=self.groups[0].enter)
+            pids = self.stage.pids()
+        except BaseException:
+            self.__exit__()
+            raise
         self.node_pids = [pids[host] for host in self.stage.hosts]
         return self
 
     def __exit__(self, *exception):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # what is cleaned up, is cleaned up whole
-        self.stage.down()
+        with contextlib.suppress(OSError):  # without a drover there is no lab either
+            self.stage.down()
         for group in self.groups:
             group.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
