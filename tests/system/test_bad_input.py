@@ -312,11 +312,9 @@ def test_destination_without_memory(lab, hosts, guest):
 def test_destination_runs_full_in_the_middle(lab, hosts, guest):
     move_home(guest)
     ram, target = f"{RUN_FOLDER}/ram", hosts["h2"]
-    move = guest.begin_move("h2", bandwidth_limit=SLOW)
-    move.wait_for_data()
-    lab.run(target.name, "mount", "-o", "remount,size=40M", ram)
+    lab.run(target.name, "mount", "-o", "remount,size=40M", ram)  # memory is taken ahead: full before all is there
     try:
-        task = move.end()
+        task = guest.begin_move("h2", bandwidth_limit=SLOW).end()
     finally:
         lab.run(target.name, "mount", "-o", "remount,size=90%", ram)
     assert task["state"] == "failed", task
