@@ -172,7 +172,7 @@ def test_the_rounds_account_for_the_bytes(journey):
         assert sum(entry["duration_ms"] for entry in rounds) <= report["total_ms"]
         for entry in rounds:
             data = entry["bytes_to_send"] - entry["pages_zero"] * 4096
-            assert data <= entry["bytes_sent"] <= data * FRAMES + 4096
+            assert entry["bytes_sent"] <= data * FRAMES + 4096  # less where packing paid
 
 
 def test_a_round_sends_what_the_one_before_left(journey):
