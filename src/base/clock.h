@@ -11,6 +11,9 @@
 /* CLOCK_MONOTONIC, in nanoseconds. */
 uint64_t clock_monotonic_ns(void);
 
+/* CLOCK_BOOTTIME, in nanoseconds: as monotonic, and goes on while the host is suspended. */
+uint64_t clock_boottime_ns(void);
+
 /* CLOCK_REALTIME, in nanoseconds since 1970. */
 uint64_t clock_realtime_ns(void);
 

@@ -258,15 +258,20 @@ int process_open(const struct process_identity *identity, struct error *err)
     return steal_fd(&pidfd);
 }
 
+int process_signal(const struct process_identity *identity, int signal, struct error *err)
+{
+    CLEANUP_CLOSE int pidfd = process_open(identity, err);
+    if (pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, signal, NULL, 0) < 0) {
+        return error_set_errno(err, errno, "cannot signal process %d", (int)identity->pid);
+    }
+    return pidfd < 0 ? pidfd : 0;
+}
+
 int process_kill(const struct process_identity *identity, struct error *err)
 {
-    CLEANUP_CLOSE int pidfd = process_open(identity, NULL);
-    if (pidfd < 0 && pidfd != -ESRCH) {
-        return error_set_errno(err, pidfd, "cannot end process %d", (int)identity->pid);
-    }
-    if (pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0) < 0 &&
-        errno != ESRCH) {
-        return error_set_errno(err, errno, "cannot end process %d", (int)identity->pid);
+    int signalled = process_signal(identity, SIGKILL, NULL);
+    if (signalled < 0 && signalled != -ESRCH) {
+        return error_set_errno(err, signalled, "cannot end process %d", (int)identity->pid);
     }
     int ended = process_wait(identity, KILL_TIMEOUT_NS, NULL);
     if (ended < 0) {

@@ -51,6 +51,9 @@ bool process_is_alive(const struct process_identity *identity);
 /* A pidfd for exactly that process; -ESRCH when it is gone (a zombie is). */
 int process_open(const struct process_identity *identity, struct error *err);
 
+/* Sends a signal to exactly that process; -ESRCH when it is gone. */
+int process_signal(const struct process_identity *identity, int signal, struct error *err);
+
 /* SIGKILLs exactly that process and waits until it is gone, at most 10 s. Gone already is success.
  */
 int process_kill(const struct process_identity *identity, struct error *err);
