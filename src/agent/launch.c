@@ -197,6 +197,7 @@ static int start_qemu(const struct agent *agent, struct vm *vm, const struct fil
         .log_path = log,
         .kernel_fd = files->kernel,
         .initrd_fd = files->initrd,
+        .deadline_fd = -1,
         .kernel_arguments = config->arguments[0] ? config->arguments : NULL,
         .uid = vm->runtime.uid,
         .gid = vm->runtime.uid,

@@ -77,6 +77,17 @@ static int add_fd(struct builder *builder, int parent_fd)
     return child_fd;
 }
 
+/* QEMU ends when it is named a descriptor that is not there: it runs with the library that has
+ * armed the deadline, or not at all. */
+static void add_deadline(struct builder *builder, int deadline_fd)
+{
+    builder->line.deadline_fd = -1;
+    if (deadline_fd >= 0) {
+        builder->line.deadline_fd = add_fd(builder, deadline_fd);
+        add_option(builder, "-add-fd", "fd=%d,set=%d", QEMU_DEADLINE_FD, QEMU_DEADLINE_FD);
+    }
+}
+
 static void add_machine(struct builder *builder, const struct qemu_machine *machine)
 {
     add(builder, "qemu-system-x86_64");
@@ -252,6 +263,7 @@ int qemu_command_line_build(const struct qemu_machine *machine, int userfaultfd_
         add_fd(&builder, userfaultfd_device);
     }
     add_machine(&builder, machine);
+    add_deadline(&builder, machine->deadline_fd);
     add_consoles(&builder, machine);
     add_display(&builder, machine);
     add_devices(&builder, machine);

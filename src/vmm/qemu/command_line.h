@@ -16,10 +16,10 @@
 #define QEMU_ARGUMENTS_MOST 256
 #define QEMU_DISKS_MOST 16
 #define QEMU_NICS_MOST 16
-#define QEMU_FDS_MOST (QEMU_DISKS_MOST + QEMU_NICS_MOST + 3)
+#define QEMU_FDS_MOST (QEMU_DISKS_MOST + QEMU_NICS_MOST + 4)
 
-/* Descriptor 3 in QEMU is /dev/userfaultfd, where the kernel has one; then come disks, taps, kernel
- * and initramfs. */
+/* Descriptor 3 in QEMU is /dev/userfaultfd, where the kernel has one; then come the deadline,
+ * disks, taps, kernel and initramfs. */
 #define QEMU_FIRST_FD 3
 
 struct qemu_command_line {
@@ -27,6 +27,7 @@ struct qemu_command_line {
     size_t argument_count;
     struct process_fd fds[QEMU_FDS_MOST]; /* parent descriptors borrowed from the machine */
     size_t fd_count;
+    int deadline_fd; /* the deadline's number in QEMU; -1: none */
 };
 
 /* Builds the command line. `userfaultfd_device` is -1 where there is none. On failure (no memory, a

@@ -70,30 +70,52 @@ static int find_preload(char path[PATH_MAX])
     return realpath("/usr/lib/drover/libdrover-preload.so", path) ? 0 : -errno;
 }
 
-/* The environment that makes QEMU trackable; without device or library only PATH: then it moves by
- * QEMU's own means. */
+/* Without the library QEMU is not trackable, and moves by its own means; and it would outlive its
+ * deadline, so one that has a deadline does not start. */
+static int require_preload(const struct qemu_machine *machine, char library[PATH_MAX], int *device,
+                           struct error *err)
+{
+    library[0] = '\0';
+    if ((*device < 0 && machine->deadline_fd < 0) || find_preload(library) == 0) {
+        return 0;
+    }
+    library[0] = '\0';
+    if (machine->deadline_fd >= 0) {
+        error_set(err, ENOENT, "libdrover-preload.so, which ends %s in time, is missing",
+                  machine->name);
+        return error_remedy(err, "install Drover completely on this host");
+    }
+    log_warning("libdrover-preload.so is missing: machines started now move by QEMU's own means");
+    close_fd(device);
+    return 0;
+}
+
+/* What the preload library is told; only PATH without it. */
 struct launch_environment {
     char preload[PATH_MAX + 16];
     char device[64];
-    const char *variables[4];
+    char deadline[64];
+    const char *variables[5];
 };
 
-static void prepare_environment(struct launch_environment *environment, int *device)
+static void prepare_environment(struct launch_environment *environment, const char *library,
+                                int device, int deadline_fd)
 {
-    char library[PATH_MAX];
     size_t count = 0;
     environment->variables[count++] = "PATH=/usr/local/bin:/usr/bin:/bin";
-    if (*device >= 0 && find_preload(library) < 0) {
-        log_warning("libdrover-preload.so is missing: machines started now move by QEMU's own "
-                    "means");
-        close_fd(device);
-    }
-    if (*device >= 0) {
+    if (library[0]) {
         snprintf(environment->preload, sizeof(environment->preload), "LD_PRELOAD=%s", library);
+        environment->variables[count++] = environment->preload;
+    }
+    if (device >= 0) {
         snprintf(environment->device, sizeof(environment->device), "%s=%d", PRELOAD_DEVICE_VARIABLE,
                  QEMU_FIRST_FD);
-        environment->variables[count++] = environment->preload;
         environment->variables[count++] = environment->device;
+    }
+    if (deadline_fd >= 0) {
+        snprintf(environment->deadline, sizeof(environment->deadline), "%s=%d",
+                 PRELOAD_DEADLINE_VARIABLE, deadline_fd);
+        environment->variables[count++] = environment->deadline;
     }
     environment->variables[count] = NULL;
 }
@@ -175,12 +197,16 @@ static int start_process(const struct qemu_machine *machine, struct process_iden
 {
     CLEANUP_COMMAND_LINE struct qemu_command_line line = {0};
     CLEANUP_CLOSE int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+    char library[PATH_MAX];
     struct launch_environment environment;
-    prepare_environment(&environment, &device);
-    int result = qemu_command_line_build(machine, device, &line, err);
+    int result = require_preload(machine, library, &device, err);
+    if (result == 0) {
+        result = qemu_command_line_build(machine, device, &line, err);
+    }
     if (result < 0) {
         return result;
     }
+    prepare_environment(&environment, library, device, line.deadline_fd);
     struct process_spec spec = {.arguments = (const char *const *)line.arguments,
                                 .environment = environment.variables,
                                 .fds = line.fds,

@@ -55,7 +55,8 @@ struct qemu_machine {
     const char *kernel_arguments; /* NULL: none */
     uid_t uid;
     gid_t gid;
-    bool incoming; /* a shadow: -incoming defer, stopped, waits for device state */
+    int deadline_fd; /* base/deadline.h: QEMU ends at its deadline; borrowed; -1: it has none */
+    bool incoming;   /* a shadow: -incoming defer, stopped, waits for device state */
 
     /* Called as soon as the RAM file is there, with its descriptor, before QEMU runs; may be NULL.
      */
@@ -64,7 +65,8 @@ struct qemu_machine {
 };
 
 /* Starts QEMU and waits until its monitor answers. On failure nothing is left (no process, no RAM
- * file). The guest runs when this returns, unless incoming. */
+ * file). The guest runs when this returns, unless incoming. A QEMU that cannot be sure to end at
+ * its deadline does not start. */
 int qemu_start(const struct qemu_machine *machine, struct process_identity *ret_process,
                struct error *err);
 

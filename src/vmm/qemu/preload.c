@@ -1,7 +1,7 @@
 /*
- * Loaded into QEMU before it starts (LD_PRELOAD): makes the userfaultfds through which Drover sees
- * the guest's writes. They must be made by the process whose memory they watch; nothing else of
- * Drover's runs inside QEMU.
+ * Loaded into QEMU before it starts (LD_PRELOAD): arms its deadline (preload_deadline.c), and makes
+ * the userfaultfds through which Drover sees the guest's writes. They must be made by the process
+ * whose memory they watch; nothing else of Drover's runs inside QEMU.
  *
  * QEMU is unprivileged and may not call userfaultfd(2) for faults that the kernel takes, so it
  * inherits /dev/userfaultfd, open, and makes its own from that. Without one QEMU runs on, and moves
@@ -25,6 +25,7 @@
 
 #include "base/kernel.h"
 #include "vmm/qemu/preload.h"
+#include "vmm/qemu/preload_deadline.h"
 
 #define STACK_SIZE ((size_t)64 << 10)
 
@@ -139,7 +140,7 @@ static void start_maker(int device)
     }
 }
 
-__attribute__((constructor)) static void prepare_tracking(void)
+static void prepare_tracking(void)
 {
     const char *number = getenv(PRELOAD_DEVICE_VARIABLE);
     if (number) {
@@ -148,5 +149,11 @@ __attribute__((constructor)) static void prepare_tracking(void)
         start_maker(device);
     }
     unsetenv(PRELOAD_DEVICE_VARIABLE);
+}
+
+__attribute__((constructor)) static void prepare(void)
+{
+    preload_arm_deadline();
+    prepare_tracking();
     unsetenv("LD_PRELOAD");
 }

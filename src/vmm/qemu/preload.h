@@ -12,3 +12,10 @@
 
 /* Names the inherited descriptor of /dev/userfaultfd. */
 #define PRELOAD_DEVICE_VARIABLE "DROVER_USERFAULTFD_DEVICE"
+
+/* The deadline page is this one, from the moment on when QEMU cannot outlive its deadline any more.
+ */
+#define QEMU_DEADLINE_FD 902
+
+/* Names the inherited descriptor of the deadline page. */
+#define PRELOAD_DEADLINE_VARIABLE "DROVER_DEADLINE"

@@ -138,6 +138,7 @@ struct bench_vm bench_start_vm(struct bench *bench, bool incoming)
                                    .log_path = log,
                                    .kernel_fd = kernel,
                                    .initrd_fd = initramfs,
+                                   .deadline_fd = -1,
                                    .kernel_arguments = bench->options.arguments,
                                    .uid = BENCH_QEMU_UID,
                                    .gid = BENCH_QEMU_UID,

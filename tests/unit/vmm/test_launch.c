@@ -8,77 +8,13 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/json.h"
 #include "base/kernel.h"
+#include "bench.h"
 #include "vmm/qemu/capabilities.h"
 #include "vmm/qemu/machine.h"
 #include "vmm/qemu/qmp.h"
 #include "vmm/qemu/userfaultfd.h"
-
-#define NOBODY 65534
-#define DISK_SIZE ((off_t)16 << 20)
-
-struct bench {
-    char folder[32];
-    char ram[64];
-    char log[64];
-    int disk;
-    struct qemu_disk disks[1];
-    struct qemu_machine machine;
-};
-
-static int set_up(void **state)
-{
-    struct bench *bench = calloc(1, sizeof(*bench));
-    strcpy(bench->folder, "/tmp/drover-launch-XXXXXX");
-    assert_non_null(mkdtemp(bench->folder));
-    assert_int_equal(chown(bench->folder, NOBODY, NOBODY), 0);
-    snprintf(bench->ram, sizeof(bench->ram), "%s/ram", bench->folder);
-    snprintf(bench->log, sizeof(bench->log), "%s/qemu.log", bench->folder);
-    bench->disk = open(bench->folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    assert_int_equal(ftruncate(bench->disk, DISK_SIZE), 0);
-    bench->disks[0] = (struct qemu_disk){.name = "disk0", .format = "raw", .fd = bench->disk};
-    bench->machine = (struct qemu_machine){.name = "bench",
-                                           .uuid = "7f9c2d3e-0000-4000-8000-000000000001",
-                                           .vcpus = 2,
-                                           .memory_bytes = (uint64_t)64 << 20,
-                                           .machine_type = "pc-q35-7.2",
-                                           .cpu_model = "qemu64",
-                                           .accelerator = QEMU_ACCELERATOR_TCG,
-                                           .disks = bench->disks,
-                                           .disk_count = 1,
-                                           .vga = true,
-                                           .ram_path = bench->ram,
-                                           .run_folder = bench->folder,
-                                           .log_path = bench->log,
-                                           .kernel_fd = -1,
-                                           .initrd_fd = -1,
-                                           .uid = NOBODY,
-                                           .gid = NOBODY};
-    *state = bench;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct bench *bench = *state;
-    close(bench->disk);
-    file_remove_tree(bench->folder, NULL);
-    free(bench);
-    return 0;
-}
-
-static void assert_status(const struct bench *bench, const char *wanted)
-{
-    char path[64];
-    CLEANUP_QMP struct qmp qmp;
-    CLEANUP_JSON json_t *status = NULL;
-    snprintf(path, sizeof(path), "%s/mover.qmp.sock", bench->folder);
-    assert_int_equal(qmp_connect(&qmp, path, QMP_TIMEOUT_NS, NULL), 0);
-    assert_int_equal(qmp_execute(&qmp, "query-status", NULL, QMP_TIMEOUT_NS, &status, NULL), 0);
-    assert_string_equal(json_string_value(json_object_get(status, "status")), wanted);
-}
 
 static void assert_unprivileged(pid_t pid)
 {
@@ -86,7 +22,7 @@ static void assert_unprivileged(pid_t pid)
     struct stat status;
     snprintf(path, sizeof(path), "/proc/%d", (int)pid);
     assert_int_equal(stat(path, &status), 0);
-    assert_int_equal(status.st_uid, NOBODY);
+    assert_int_equal(status.st_uid, BENCH_USER);
 }
 
 static void a_machine_runs_unprivileged_and_can_be_tracked(void **state)
@@ -98,7 +34,7 @@ static void a_machine_runs_unprivileged_and_can_be_tracked(void **state)
     if (qemu_start(&bench->machine, &process, &err) < 0) {
         fail_msg("%s", err.message);
     }
-    assert_status(bench, "running");
+    bench_assert_status(bench, "running");
     assert_unprivileged(process.pid);
     assert_int_equal(qemu_memory_address(process.pid, bench->ram, &address, &err), 0);
     assert_int_equal(address % 4096, 0);
@@ -148,7 +84,7 @@ static void userfaultfds_are_made_on_demand(void **state)
         skip();
     }
     assert_int_equal(qemu_start(&bench->machine, &process, &err), 0);
-    assert_status(bench, "running");
+    bench_assert_status(bench, "running");
     CLEANUP_CLOSE int pidfd = process_open(&process, &err);
     for (int i = 0; i < 20; i++) {
         struct uffdio_api api = {.api = UFFD_API};
@@ -174,13 +110,13 @@ static void a_command_sent_ahead_waits_for_its_end(void **state)
     snprintf(path, sizeof(path), "%s/qmp.sock", bench->folder);
     assert_int_equal(qmp_connect(&qmp, path, QMP_TIMEOUT_NS, NULL), 0);
     assert_int_equal(qmp_send_ahead(&qmp, "stop", NULL, NULL), 0);
-    assert_status(bench, "running");
+    bench_assert_status(bench, "running");
     assert_int_equal(qmp_execute(&qmp, "query-version", NULL, QMP_TIMEOUT_NS, NULL, NULL), 0);
-    assert_status(bench, "running");
+    bench_assert_status(bench, "running");
     assert_int_equal(qmp_send_ahead(&qmp, "stop", NULL, NULL), 0);
     assert_int_equal(qmp_send(&qmp, "stop", NULL, NULL), 0);
     assert_int_equal(qmp_execute(&qmp, "query-version", NULL, QMP_TIMEOUT_NS, NULL, NULL), 0);
-    assert_status(bench, "paused");
+    bench_assert_status(bench, "paused");
     assert_int_equal(process_kill(&process, NULL), 0);
 }
 
@@ -191,7 +127,7 @@ static void a_shadow_waits(void **state)
     struct error err = ERROR_NONE;
     bench->machine.incoming = true;
     assert_int_equal(qemu_start(&bench->machine, &process, &err), 0);
-    assert_status(bench, "inmigrate");
+    bench_assert_status(bench, "inmigrate");
     assert_int_equal(process_kill(&process, &err), 0);
 }
 
@@ -250,7 +186,6 @@ static void capabilities_name_versions_machines_and_cpus(void **state)
 
 int main(void)
 {
-#define ON_BENCH(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         ON_BENCH(a_machine_runs_unprivileged_and_can_be_tracked),
         ON_BENCH(userfaultfds_are_made_on_demand),
