@@ -62,8 +62,8 @@ static void adopt_move(struct agent *agent, struct vm *vm, const struct move_rec
 static bool is_foreign(const struct agent *agent, struct vm *vm)
 {
     struct error err = ERROR_NONE;
-    struct owner owner;
-    if (owner_read(&vm->datastore, vm->config.name, &owner, &err) < 0) {
+    struct lease owner;
+    if (lease_read(&vm->datastore, vm->config.name, &owner, &err) < 0) {
         log_warning("VM %s: %s", vm->config.name, err.message);
         snprintf(vm->owner.host, sizeof(vm->owner.host), "%s", agent->config->host);
         return false;

@@ -13,7 +13,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "storage/owner.h"
+#include "storage/lease.h"
 #include "storage/vm_folder.h"
 
 /* ---- memory ---- */
@@ -161,7 +161,7 @@ static void observe(const struct look *look, const char *folder, const struct vm
     } else {
         err = *reason;
     }
-    if (config && owner_read(look->datastore, folder, &seen->owner, &err) < 0) {
+    if (config && lease_read(look->datastore, folder, &seen->owner, &err) < 0) {
         config = NULL;
     }
     if (!config) {

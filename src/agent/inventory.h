@@ -16,7 +16,7 @@
 #include "base/process.h"
 #include "net/tap.h"
 #include "storage/datastore.h"
-#include "storage/owner.h"
+#include "storage/lease.h"
 #include "storage/vm_config.h"
 
 #define INVENTORY_SLOTS 8192
@@ -36,7 +36,7 @@ struct vm {
     struct vm_config config;
     struct datastore datastore;
     enum vm_state state;
-    struct owner owner;        /* as last read or written */
+    struct lease owner;        /* as last read or written */
     char task[UUID_TEXT_SIZE]; /* who claimed it; empty: nobody */
     bool has_runtime;
     struct vm_runtime runtime;

@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "storage/owner.h"
+#include "storage/lease.h"
 #include "storage/vm_folder.h"
 #include "vmm/qemu/qmp.h"
 
@@ -21,7 +21,7 @@
 
 /* ---- ownership ---- */
 
-static int refuse_foreign(const struct agent *agent, const struct vm *vm, const struct owner *owner,
+static int refuse_foreign(const struct agent *agent, const struct vm *vm, const struct lease *owner,
                           struct error *err)
 {
     error_set(err, EBUSY,
@@ -34,15 +34,15 @@ static int refuse_foreign(const struct agent *agent, const struct vm *vm, const 
 static int own(struct agent *agent, struct vm *vm, struct error *err)
 {
     const char *self = agent->config->host;
-    int result = owner_read(&vm->datastore, vm->config.name, &vm->owner, err);
+    int result = lease_read(&vm->datastore, vm->config.name, &vm->owner, err);
     if (result < 0) {
         return result;
     }
     if (vm->owner.host[0] && strcmp(vm->owner.host, self) != 0) {
         return refuse_foreign(agent, vm, &vm->owner, err);
     }
-    result = owner_advance(&vm->datastore, vm->config.name, vm->owner.epoch, self, err);
-    if (result == -EEXIST && owner_read(&vm->datastore, vm->config.name, &vm->owner, err) == 0) {
+    result = lease_advance(&vm->datastore, vm->config.name, vm->owner.epoch, self, err);
+    if (result == -EEXIST && lease_read(&vm->datastore, vm->config.name, &vm->owner, err) == 0) {
         return refuse_foreign(agent, vm, &vm->owner, err);
     }
     if (result == 0) {
@@ -55,11 +55,11 @@ static int own(struct agent *agent, struct vm *vm, struct error *err)
 int lifecycle_disown(struct agent *agent, struct vm *vm, struct error *err)
 {
     const char *name = vm->config.name;
-    int result = owner_read(&vm->datastore, name, &vm->owner, err);
+    int result = lease_read(&vm->datastore, name, &vm->owner, err);
     if (result < 0 || strcmp(vm->owner.host, agent->config->host) != 0) {
         return result;
     }
-    result = owner_advance(&vm->datastore, name, vm->owner.epoch, "", err);
+    result = lease_advance(&vm->datastore, name, vm->owner.epoch, "", err);
     if (result == 0) {
         vm->owner.epoch++;
         vm->owner.host[0] = '\0';

@@ -340,8 +340,8 @@ static int find_vm(struct agent *agent, const struct offer *offer, const struct 
         return error_set(err, EEXIST, "VM %s on host %s is another one (%s on datastore %s)",
                          vm->config.name, agent->config->host, vm->config.uuid, vm->datastore.name);
     }
-    struct owner owner;
-    result = owner_read(&vm->datastore, vm->config.name, &owner, err);
+    struct lease owner;
+    result = lease_read(&vm->datastore, vm->config.name, &owner, err);
     if (result == 0 && (owner.epoch != record->epoch || strcmp(owner.host, record->peer) != 0)) {
         return error_set(err, EBUSY,
                          "VM %s is not owned by host %s in epoch %" PRIu64

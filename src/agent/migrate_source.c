@@ -332,7 +332,7 @@ static int end_stranded(struct source_move *move, const json_t *statistics, stru
 /* The mover died: the owner file decides. Only this agent could have handed the VM over. */
 static int end_without_result(struct source_move *move, struct error *err)
 {
-    struct owner owner;
+    struct lease owner;
     log_error("%s", err->message);
     move_read_owner(&move->vm, &owner);
     if (owner.epoch > move->record.epoch && strcmp(owner.host, move->record.peer) == 0) {
@@ -399,9 +399,9 @@ static int give_up(struct source_move *move, const struct error *err)
 static int read_epoch(struct source_move *move, struct error *err)
 {
     struct vm *vm = &move->vm;
-    struct owner owner;
+    struct lease owner;
     const char *self = move->agent->config->host;
-    int result = owner_read(&vm->datastore, vm->config.name, &owner, err);
+    int result = lease_read(&vm->datastore, vm->config.name, &owner, err);
     if (result == 0 && strcmp(owner.host, self) != 0) {
         result = error_set(err, EBUSY, "VM %s is owned by host %s, not by host %s", vm->config.name,
                            owner.host, self);

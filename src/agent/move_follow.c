@@ -19,10 +19,10 @@
 
 /* ---- ownership ---- */
 
-void move_read_owner(const struct vm *vm, struct owner *ret_owner)
+void move_read_owner(const struct vm *vm, struct lease *ret_owner)
 {
     struct error err = ERROR_NONE;
-    while (owner_read(&vm->datastore, vm->config.name, ret_owner, &err) < 0) {
+    while (lease_read(&vm->datastore, vm->config.name, ret_owner, &err) < 0) {
         log_error("waiting to learn who owns VM %s: %s", vm->config.name, err.message);
         clock_sleep_ns(RETRY_NS);
     }
@@ -31,15 +31,15 @@ void move_read_owner(const struct vm *vm, struct owner *ret_owner)
 int move_decide(struct agent *agent, const struct vm *vm, const struct move_record *move,
                 bool *ret_destination, struct error *err)
 {
-    struct owner owner;
+    struct lease owner;
     const char *destination = move->role == RECORD_SOURCE ? move->peer : agent->config->host;
     /* Both sides name the other: the source hands over, the destination hands back. */
-    int result = owner_advance(&vm->datastore, vm->config.name, move->epoch, move->peer, err);
+    int result = lease_advance(&vm->datastore, vm->config.name, move->epoch, move->peer, err);
     if (result == 0) {
         *ret_destination = move->role == RECORD_SOURCE;
         return 0;
     }
-    if (result != -EEXIST || owner_read(&vm->datastore, vm->config.name, &owner, err) < 0) {
+    if (result != -EEXIST || lease_read(&vm->datastore, vm->config.name, &owner, err) < 0) {
         return -EAGAIN;
     }
     *ret_destination = strcmp(owner.host, destination) == 0;

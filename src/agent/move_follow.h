@@ -45,4 +45,4 @@ int move_decide(struct agent *agent, const struct vm *vm, const struct move_reco
                 bool *ret_destination, struct error *err);
 
 /* Reads the owner until the datastore answers, however long it takes. */
-void move_read_owner(const struct vm *vm, struct owner *ret_owner);
+void move_read_owner(const struct vm *vm, struct lease *ret_owner);

@@ -227,6 +227,25 @@ int file_remove_tree(const char *path, struct error *err)
     return result < 0 ? error_set_errno(err, result, "cannot remove %s", path) : 0;
 }
 
+int file_open_beneath_at(int root, const char *what, const char *relative, int flags, mode_t mode,
+                         struct error *err)
+{
+    struct open_how how = {
+        .flags = (__u64)(flags | O_CLOEXEC),
+        .mode = (flags & O_CREAT) ? mode : 0,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+    };
+    int fd = (int)syscall(SYS_openat2, root, relative, &how, sizeof(how));
+    if (fd >= 0) {
+        return fd;
+    }
+    if (errno == EXDEV || errno == ELOOP) {
+        return error_set(err, errno, "%s leaves the folder %s or passes through a link", relative,
+                         what);
+    }
+    return error_set_errno(err, errno, "cannot open %s in %s", relative, what);
+}
+
 int file_open_beneath(const char *root, const char *relative, int flags, mode_t mode,
                       struct error *err)
 {
@@ -234,20 +253,7 @@ int file_open_beneath(const char *root, const char *relative, int flags, mode_t 
     if (folder < 0) {
         return error_set_errno(err, errno, "cannot open the folder %s", root);
     }
-    struct open_how how = {
-        .flags = (__u64)(flags | O_CLOEXEC),
-        .mode = (flags & O_CREAT) ? mode : 0,
-        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
-    };
-    int fd = (int)syscall(SYS_openat2, folder, relative, &how, sizeof(how));
-    if (fd >= 0) {
-        return fd;
-    }
-    if (errno == EXDEV || errno == ELOOP) {
-        return error_set(err, errno, "%s leaves the folder %s or passes through a link", relative,
-                         root);
-    }
-    return error_set_errno(err, errno, "cannot open %s in %s", relative, root);
+    return file_open_beneath_at(folder, root, relative, flags, mode, err);
 }
 
 bool file_name_is_safe(const char *name)

@@ -39,6 +39,10 @@ int file_remove_tree(const char *path, struct error *err);
 int file_open_beneath(const char *root, const char *relative, int flags, mode_t mode,
                       struct error *err);
 
+/* The same below an open folder, which `what` names in errors. */
+int file_open_beneath_at(int root, const char *what, const char *relative, int flags, mode_t mode,
+                         struct error *err);
+
 /* Whether a name may be a single path component chosen by a user: 1 to 63 of [A-Za-z0-9._-], not
  * beginning with a dot or a dash. */
 bool file_name_is_safe(const char *name);

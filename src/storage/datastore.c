@@ -64,12 +64,20 @@ static int check_marker_version(const json_t *marker, const char *what, struct e
     return result;
 }
 
-static int parse_marker(const json_t *marker, const char *what, char ret_uuid[UUID_TEXT_SIZE],
+/* What a marker says. */
+struct marker {
+    char uuid[UUID_TEXT_SIZE];
+    struct lease_settings lease;
+};
+
+static int parse_marker(const json_t *document, const char *what, struct marker *ret_marker,
                         struct error *err)
 {
+    struct marker marker = {0};
     const char *uuid;
-    int result = check_marker_version(marker, what, err);
-    if (result < 0 || (result = json_get_string(marker, what, "uuid", &uuid, err)) < 0) {
+    int result = check_marker_version(document, what, err);
+    if (result < 0 || (result = json_get_string(document, what, "uuid", &uuid, err)) < 0 ||
+        (result = lease_settings_from_json(document, what, &marker.lease, err)) < 0) {
         return result;
     }
     if (!uuid_is_valid(uuid)) {
@@ -78,15 +86,17 @@ static int parse_marker(const json_t *marker, const char *what, char ret_uuid[UU
         error_remedy(err, "restore the file; the datastore is known by this UUID");
         return result;
     }
-    memcpy(ret_uuid, uuid, UUID_TEXT_SIZE);
+    memcpy(marker.uuid, uuid, UUID_TEXT_SIZE);
+    *ret_marker = marker;
     return 0;
 }
 
-static int read_marker(const char *path, char ret_uuid[UUID_TEXT_SIZE], struct error *err)
+static int read_marker(int folder, const char *path, struct marker *ret_marker, struct error *err)
 {
     CLEANUP_BUFFER struct buffer content = {0};
     CLEANUP_FREE char *what = file_path("%s/" MARKER, path);
-    CLEANUP_CLOSE int fd = file_open_beneath(path, MARKER, O_RDONLY | O_NONBLOCK, 0, err);
+    CLEANUP_CLOSE int fd =
+        file_open_beneath_at(folder, path, MARKER, O_RDONLY | O_NONBLOCK, 0, err);
     if (fd < 0 || !what) {
         return fd < 0 ? fd : -ENOMEM;
     }
@@ -94,35 +104,79 @@ static int read_marker(const char *path, char ret_uuid[UUID_TEXT_SIZE], struct e
     if (result < 0) {
         return result;
     }
-    CLEANUP_JSON json_t *marker = json_parse((const char *)content.data, content.length, what, err);
-    return marker ? parse_marker(marker, what, ret_uuid, err) : -EINVAL;
+    CLEANUP_JSON json_t *document =
+        json_parse((const char *)content.data, content.length, what, err);
+    return document ? parse_marker(document, what, ret_marker, err) : -EINVAL;
+}
+
+static int open_folder(const char *name, const char *path, struct error *err)
+{
+    int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0) {
+        int result = error_set_errno(err, errno, "cannot open datastore %s at %s", name, path);
+        error_remedy(err, "mount or create the folder on this host");
+        return result;
+    }
+    return folder;
 }
 
 int datastore_open(const char *name, const char *path, struct datastore *ret_datastore,
                    struct error *err)
 {
     struct datastore datastore = {0};
+    struct marker marker;
     int result = check_name_and_path(name, path, err);
     if (result < 0) {
         return result;
     }
-    snprintf(datastore.name, sizeof(datastore.name), "%s", name);
-    snprintf(datastore.path, sizeof(datastore.path), "%s", path);
-    CLEANUP_CLOSE int folder = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CLEANUP_CLOSE int folder = open_folder(name, path, err);
     if (folder < 0) {
-        result = error_set_errno(err, errno, "cannot open datastore %s at %s", name, path);
-        error_remedy(err, "mount or create the folder on this host");
-        return result;
+        return folder;
     }
-    result = read_marker(path, datastore.uuid, err);
+    result = read_marker(folder, path, &marker, err);
     if (result == -ENOENT && (result = create_marker(folder, path, err)) == 0) {
-        result = read_marker(path, datastore.uuid, err);
+        result = read_marker(folder, path, &marker, err);
     }
     if (result < 0) {
         return error_wrap(err, "datastore %s", name);
     }
+    snprintf(datastore.name, sizeof(datastore.name), "%s", name);
+    snprintf(datastore.path, sizeof(datastore.path), "%s", path);
+    memcpy(datastore.uuid, marker.uuid, sizeof(datastore.uuid));
+    datastore.lease = marker.lease;
     *ret_datastore = datastore;
     return 0;
+}
+
+static int stale(const struct datastore *datastore, const char *why, struct error *err)
+{
+    error_set(err, ESTALE, "%s is not the datastore %s any more: %s", datastore->path,
+              datastore->name, why);
+    return error_remedy(err, "mount the datastore there again, or restart droverd when it was "
+                             "changed on purpose");
+}
+
+int datastore_open_root(const struct datastore *datastore, struct error *err)
+{
+    struct marker marker;
+    CLEANUP_CLOSE int folder = open_folder(datastore->name, datastore->path, err);
+    if (folder < 0) {
+        return folder;
+    }
+    int result = read_marker(folder, datastore->path, &marker, err);
+    if (result == -ENOENT) {
+        return stale(datastore, "it has no " MARKER, err);
+    }
+    if (result < 0) {
+        return error_wrap(err, "datastore %s", datastore->name);
+    }
+    if (strcmp(marker.uuid, datastore->uuid) != 0) {
+        return stale(datastore, "it has another UUID", err);
+    }
+    if (!lease_settings_equal(&marker.lease, &datastore->lease)) {
+        return stale(datastore, "its lease settings were changed", err);
+    }
+    return steal_fd(&folder);
 }
 
 int datastore_space(const struct datastore *datastore, uint64_t *ret_total, uint64_t *ret_free,

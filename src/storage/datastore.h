@@ -11,18 +11,25 @@
 
 #include "base/error.h"
 #include "base/uuid.h"
+#include "storage/lease_settings.h"
 #include "storage/vm_config.h"
 
 struct datastore {
     char name[VM_NAME_SIZE];
     char uuid[UUID_TEXT_SIZE];
     char path[256];
+    struct lease_settings lease;
 };
 
 /* Opens the datastore at an absolute path; a folder that is none yet becomes one (its marker is
  * created exclusively, so that two hosts agree). */
 int datastore_open(const char *name, const char *path, struct datastore *ret_datastore,
                    struct error *err);
+
+/* Opens the datastore's folder, by its path, and makes sure that it is the one that was opened:
+ * same UUID, same lease settings. Returns a descriptor; -ESTALE when another one, or none, is
+ * mounted there now. */
+int datastore_open_root(const struct datastore *datastore, struct error *err);
 
 /* Bytes in all and free. */
 int datastore_space(const struct datastore *datastore, uint64_t *ret_total, uint64_t *ret_free,

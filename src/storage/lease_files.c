@@ -1,11 +1,15 @@
 /*
- * Owner files: see owner.h.
+ * Leases as files: the kinds local and file; see lease.h and lease_kind.h.
+ *
+ * The owner of epoch N is named in the file owner.N of the VM's folder; creating that file
+ * exclusively (link(2) of a finished temporary file: atomic, on NFS too) is the act of taking the
+ * epoch, and the highest epoch counts.
  *
  * Old epochs are removed, so the name owner.N can be free because N was never taken, or because it
  * was taken long ago. The two are told apart by looking again after the creation: an epoch is
  * removed only when later ones exist, and these are there to be seen. Whoever finds one has lost.
  */
-#include "storage/owner.h"
+#include "storage/lease_kind.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -23,7 +27,6 @@
 #define OWNER_VERSION 1
 #define OWNER_BYTES_MOST 4096
 #define EPOCH_DIGITS_MOST 18
-#define EPOCH_MOST 999999999999999999ULL
 #define READ_ATTEMPTS 16 /* a file can be removed between listing and reading, if two more came */
 
 /* "owner.17" -> 17; 0 for any other name. */
@@ -36,14 +39,6 @@ static uint64_t epoch_of_name(const char *name)
         return 0;
     }
     return strtoull(digits, NULL, 10);
-}
-
-static int open_folder(const struct datastore *datastore, const char *vm, struct error *err)
-{
-    if (!file_name_is_safe(vm)) {
-        return error_set(err, EINVAL, "\"%.80s\" is not a VM's name", vm);
-    }
-    return file_open_beneath(datastore->path, vm, O_RDONLY | O_DIRECTORY, 0, err);
 }
 
 /* A stream of its own over the folder: the descriptor stays with the caller. */
@@ -77,7 +72,7 @@ static int highest_epoch(int folder, const char *vm, uint64_t *ret_epoch, struct
 }
 
 static int parse_owner(const json_t *document, const char *what, uint64_t epoch,
-                       struct owner *ret_owner, struct error *err)
+                       struct lease *ret_lease, struct error *err)
 {
     static const char *const keys[] = {"drover_owner", "epoch", "host", NULL};
     int64_t version;
@@ -94,21 +89,21 @@ static int parse_owner(const json_t *document, const char *what, uint64_t epoch,
         return error_set(err, EINVAL, "%s: \"host\" is \"%.80s\", which is not a host's name", what,
                          host);
     }
-    *ret_owner = (struct owner){.epoch = epoch};
-    snprintf(ret_owner->host, sizeof(ret_owner->host), "%s", host);
+    *ret_lease = (struct lease){.epoch = epoch};
+    snprintf(ret_lease->host, sizeof(ret_lease->host), "%s", host);
     return 0;
 }
 
-static int read_epoch(const struct datastore *datastore, const char *vm, uint64_t epoch,
-                      struct owner *ret_owner, struct error *err)
+static int read_epoch(const struct lease_place *place, uint64_t epoch, struct lease *ret_lease,
+                      struct error *err)
 {
+    char name[64];
     char what[512];
-    char relative[VM_NAME_SIZE + 32];
     CLEANUP_BUFFER struct buffer content = {0};
-    snprintf(relative, sizeof(relative), "%s/" OWNER_PREFIX "%" PRIu64, vm, epoch);
-    snprintf(what, sizeof(what), "%s/%s", datastore->path, relative);
+    snprintf(name, sizeof(name), OWNER_PREFIX "%" PRIu64, epoch);
+    snprintf(what, sizeof(what), "%s/%s/%s", place->datastore->path, place->vm, name);
     CLEANUP_CLOSE int fd =
-        file_open_beneath(datastore->path, relative, O_RDONLY | O_NONBLOCK, 0, err);
+        file_open_beneath_at(place->folder, place->vm, name, O_RDONLY | O_NONBLOCK, 0, err);
     if (fd < 0) {
         return fd;
     }
@@ -118,26 +113,21 @@ static int read_epoch(const struct datastore *datastore, const char *vm, uint64_
     }
     CLEANUP_JSON json_t *document =
         json_parse((const char *)content.data, content.length, what, err);
-    return document ? parse_owner(document, what, epoch, ret_owner, err) : -EINVAL;
+    return document ? parse_owner(document, what, epoch, ret_lease, err) : -EINVAL;
 }
 
-int owner_read(const struct datastore *datastore, const char *vm, struct owner *ret_owner,
-               struct error *err)
+int lease_files_read(const struct lease_place *place, struct lease *ret_lease, struct error *err)
 {
-    CLEANUP_CLOSE int folder = open_folder(datastore, vm, err);
-    if (folder < 0) {
-        return folder;
-    }
     int result = -ENOENT;
     for (int attempt = 0; attempt < READ_ATTEMPTS && result == -ENOENT; attempt++) {
         uint64_t epoch;
-        result = highest_epoch(folder, vm, &epoch, err);
+        result = highest_epoch(place->folder, place->vm, &epoch, err);
         if (result == 0 && epoch == 0) {
-            *ret_owner = (struct owner){0};
+            *ret_lease = (struct lease){0};
             return 0;
         }
         if (result == 0) {
-            result = read_epoch(datastore, vm, epoch, ret_owner, err);
+            result = read_epoch(place, epoch, ret_lease, err);
         }
     }
     return result;
@@ -156,11 +146,6 @@ static void remove_older(int folder, uint64_t oldest_kept)
     }
 }
 
-static int lost(const char *vm, uint64_t epoch, struct error *err)
-{
-    return error_set(err, EEXIST, "epoch %" PRIu64 " of %s was taken by somebody else", epoch, vm);
-}
-
 static int create_epoch(int folder, const char *vm, uint64_t epoch, const char *host,
                         struct error *err)
 {
@@ -171,47 +156,28 @@ static int create_epoch(int folder, const char *vm, uint64_t epoch, const char *
     CLEANUP_JSON json_t *document = json_pack("{s:i,s:I,s:s}", "drover_owner", OWNER_VERSION,
                                               "epoch", (json_int_t)epoch, "host", host);
     int result = exclusive_file_create(folder, name, document, what, err);
-    return result == -EEXIST ? lost(vm, epoch, err) : result;
+    return result == -EEXIST ? lease_lost(vm, epoch, err) : result;
 }
 
-static int check_after(int folder, const char *vm, uint64_t after, struct error *err)
+static int check_after(const struct lease_place *place, uint64_t after, struct error *err)
 {
     uint64_t highest;
-    int result = highest_epoch(folder, vm, &highest, err);
-    if (result < 0) {
-        return result;
-    }
-    if (highest > after) {
-        return lost(vm, after + 1, err);
-    }
-    if (highest < after) {
-        return error_set(err, EINVAL,
-                         "epoch %" PRIu64 " of %s was never taken: the last is %" PRIu64, after, vm,
-                         highest);
-    }
-    return 0;
+    int result = highest_epoch(place->folder, place->vm, &highest, err);
+    return result < 0 ? result : lease_check_after(place->vm, highest, after, err);
 }
 
-int owner_advance(const struct datastore *datastore, const char *vm, uint64_t after,
-                  const char *host, struct error *err)
+int lease_files_advance(const struct lease_place *place, uint64_t after, const char *host,
+                        struct error *err)
 {
     uint64_t highest;
-    if ((*host && !file_name_is_safe(host)) || after >= EPOCH_MOST) {
-        return error_set(err, EINVAL, "\"%.80s\" cannot own epoch %" PRIu64 " of %s", host,
-                         after + 1, vm);
-    }
-    CLEANUP_CLOSE int folder = open_folder(datastore, vm, err);
-    if (folder < 0) {
-        return folder;
-    }
-    int result = check_after(folder, vm, after, err);
-    if (result < 0 || (result = create_epoch(folder, vm, after + 1, host, err)) < 0 ||
-        (result = highest_epoch(folder, vm, &highest, err)) < 0) {
+    int result = check_after(place, after, err);
+    if (result < 0 || (result = create_epoch(place->folder, place->vm, after + 1, host, err)) < 0 ||
+        (result = highest_epoch(place->folder, place->vm, &highest, err)) < 0) {
         return result;
     }
     if (highest > after + 1) {
-        return lost(vm, after + 1, err);
+        return lease_lost(place->vm, after + 1, err);
     }
-    remove_older(folder, after);
+    remove_older(place->folder, after);
     return 0;
 }

@@ -5,7 +5,7 @@
 #include <sys/wait.h>
 
 #include "scratch.h"
-#include "storage/owner.h"
+#include "storage/lease.h"
 
 #define RACERS 12
 #define ROUNDS 40
@@ -21,11 +21,11 @@ static struct datastore open_store(void **state)
     return datastore;
 }
 
-static struct owner read_owner(const struct datastore *datastore)
+static struct lease read_owner(const struct datastore *datastore)
 {
     struct error err = ERROR_NONE;
-    struct owner owner;
-    if (owner_read(datastore, "web1", &owner, &err) < 0) {
+    struct lease owner;
+    if (lease_read(datastore, "web1", &owner, &err) < 0) {
         fail_msg("%s", err.message);
     }
     return owner;
@@ -35,12 +35,12 @@ static void epochs_follow_each_other(void **state)
 {
     struct error err = ERROR_NONE;
     struct datastore datastore = open_store(state);
-    struct owner owner = read_owner(&datastore);
+    struct lease owner = read_owner(&datastore);
     assert_int_equal(owner.epoch, 0);
     assert_string_equal(owner.host, "");
     static const char *const hosts[] = {"h1", "h2", "", "h3"};
     for (uint64_t i = 0; i < 12; i++) {
-        assert_int_equal(owner_advance(&datastore, "web1", i, hosts[i % 4], &err), 0);
+        assert_int_equal(lease_advance(&datastore, "web1", i, hosts[i % 4], &err), 0);
         owner = read_owner(&datastore);
         assert_int_equal(owner.epoch, i + 1);
         assert_string_equal(owner.host, hosts[i % 4]);
@@ -52,13 +52,13 @@ static void a_taken_epoch_is_not_taken_again(void **state)
     struct error err = ERROR_NONE;
     struct datastore datastore = open_store(state);
     for (uint64_t i = 0; i < 6; i++) {
-        assert_int_equal(owner_advance(&datastore, "web1", i, "h1", &err), 0);
+        assert_int_equal(lease_advance(&datastore, "web1", i, "h1", &err), 0);
     }
     /* owner.2 was removed long ago: its name is free, the epoch is not */
     for (uint64_t after = 0; after < 6; after++) {
-        assert_int_equal(owner_advance(&datastore, "web1", after, "h2", &err), -EEXIST);
+        assert_int_equal(lease_advance(&datastore, "web1", after, "h2", &err), -EEXIST);
     }
-    assert_int_equal(owner_advance(&datastore, "web1", 7, "h2", &err), -EINVAL);
+    assert_int_equal(lease_advance(&datastore, "web1", 7, "h2", &err), -EINVAL);
     assert_int_equal(read_owner(&datastore).epoch, 6);
     assert_string_equal(read_owner(&datastore).host, "h1");
 }
@@ -69,7 +69,7 @@ static void old_epochs_are_removed(void **state)
     struct datastore datastore = open_store(state);
     char path[128];
     for (uint64_t i = 0; i < 5; i++) {
-        assert_int_equal(owner_advance(&datastore, "web1", i, "h1", &err), 0);
+        assert_int_equal(lease_advance(&datastore, "web1", i, "h1", &err), 0);
     }
     for (int epoch = 1; epoch <= 5; epoch++) {
         snprintf(path, sizeof(path), "%s/web1/owner.%d", datastore.path, epoch);
@@ -88,7 +88,7 @@ static pid_t start_racer(const struct datastore *datastore, uint64_t after, int 
         close(gate_writer);
         snprintf(host, sizeof(host), "h%d", number);
         int result =
-            read(gate, &byte, 1) == 0 ? owner_advance(datastore, "web1", after, host, NULL) : -EIO;
+            read(gate, &byte, 1) == 0 ? lease_advance(datastore, "web1", after, host, NULL) : -EIO;
         _exit(result == 0 ? 0 : result == -EEXIST ? 1 : 2);
     }
     return pid;
@@ -133,19 +133,19 @@ static void a_reader_keeps_up_with_a_writer(void **state)
     if (writer == 0) {
         int result = 0;
         for (uint64_t i = 0; i < 300 && result == 0; i++) {
-            result = owner_advance(&datastore, "web1", i, i % 2 ? "h1" : "h2", NULL);
+            result = lease_advance(&datastore, "web1", i, i % 2 ? "h1" : "h2", NULL);
         }
         _exit(result == 0 ? 0 : 1);
     }
     uint64_t last = 0;
     while (last < 300 && waitpid(writer, NULL, WNOHANG) == 0) {
-        struct owner owner = read_owner(&datastore);
+        struct lease owner = read_owner(&datastore);
         assert_true(owner.epoch >= last);
         assert_string_equal(owner.host, owner.epoch == 0 ? "" : owner.epoch % 2 ? "h2" : "h1");
         last = owner.epoch;
     }
     waitpid(writer, NULL, 0);
-    assert_int_equal(owner_advance(&datastore, "web1", 300, "h1", &err), 0);
+    assert_int_equal(lease_advance(&datastore, "web1", 300, "h1", &err), 0);
 }
 
 static void a_writer_killed_at_any_moment_leaves_a_valid_owner(void **state)
@@ -154,9 +154,9 @@ static void a_writer_killed_at_any_moment_leaves_a_valid_owner(void **state)
     for (int round = 0; round < 40; round++) {
         pid_t writer = fork();
         if (writer == 0) {
-            struct owner owner;
-            while (owner_read(&datastore, "web1", &owner, NULL) == 0) {
-                owner_advance(&datastore, "web1", owner.epoch, "h1", NULL);
+            struct lease owner;
+            while (lease_read(&datastore, "web1", &owner, NULL) == 0) {
+                lease_advance(&datastore, "web1", owner.epoch, "h1", NULL);
             }
             _exit(1);
         }
@@ -164,8 +164,8 @@ static void a_writer_killed_at_any_moment_leaves_a_valid_owner(void **state)
         kill(writer, SIGKILL);
         waitpid(writer, NULL, 0);
         struct error err = ERROR_NONE;
-        struct owner owner = read_owner(&datastore);
-        assert_int_equal(owner_advance(&datastore, "web1", owner.epoch, "h2", &err), 0);
+        struct lease owner = read_owner(&datastore);
+        assert_int_equal(lease_advance(&datastore, "web1", owner.epoch, "h2", &err), 0);
     }
     struct error err = ERROR_NONE;
     assert_int_equal(datastore_clean(&datastore, &err), 0);
@@ -178,7 +178,7 @@ static void a_writer_killed_at_any_moment_leaves_a_valid_owner(void **state)
 static void bad_files_are_refused_by_name(void **state)
 {
     struct error err = ERROR_NONE;
-    struct owner owner;
+    struct lease owner;
     struct datastore datastore = open_store(state);
     static const char *const bad[] = {"",
                                       "{",
@@ -189,7 +189,7 @@ static void bad_files_are_refused_by_name(void **state)
                                       "{\"drover_owner\": 1, \"epoch\": 3}"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         scratch_write(state, "web1/owner.3", bad[i]);
-        assert_true(owner_read(&datastore, "web1", &owner, &err) < 0);
+        assert_true(lease_read(&datastore, "web1", &owner, &err) < 0);
         assert_non_null(strstr(err.message, "web1/owner.3"));
     }
     scratch_write(state, "web1/owner.3", "{\"drover_owner\": 1, \"epoch\": 3, \"host\": \"h1\"}");
@@ -197,23 +197,23 @@ static void bad_files_are_refused_by_name(void **state)
     scratch_write(state, "web1/owner.", "x");
     scratch_write(state, "web1/owner.9999999999999999999", "x");
     scratch_write(state, "web1/owner.5x", "x");
-    assert_int_equal(owner_read(&datastore, "web1", &owner, &err), 0);
+    assert_int_equal(lease_read(&datastore, "web1", &owner, &err), 0);
     assert_int_equal(owner.epoch, 3);
 }
 
 static void names_that_leave_are_refused(void **state)
 {
     struct error err = ERROR_NONE;
-    struct owner owner;
+    struct lease owner;
     struct datastore datastore = open_store(state);
-    assert_true(owner_read(&datastore, "../web1", &owner, &err) < 0);
-    assert_true(owner_read(&datastore, "/tmp", &owner, &err) < 0);
-    assert_true(owner_advance(&datastore, "web1", 0, "../h", &err) < 0);
-    assert_int_equal(owner_read(&datastore, "web2", &owner, &err), -ENOENT);
+    assert_true(lease_read(&datastore, "../web1", &owner, &err) < 0);
+    assert_true(lease_read(&datastore, "/tmp", &owner, &err) < 0);
+    assert_true(lease_advance(&datastore, "web1", 0, "../h", &err) < 0);
+    assert_int_equal(lease_read(&datastore, "web2", &owner, &err), -ENOENT);
     char link[128];
     snprintf(link, sizeof(link), "%s/web2", datastore.path);
     assert_int_equal(symlink("/tmp", link), 0);
-    assert_int_equal(owner_advance(&datastore, "web2", 0, "h1", &err), -ELOOP);
+    assert_int_equal(lease_advance(&datastore, "web2", 0, "h1", &err), -ELOOP);
 }
 
 int main(void)
