@@ -12,6 +12,7 @@ import plot  # noqa: E402
 import rows as plan  # noqa: E402
 import summary  # noqa: E402
 import targets  # noqa: E402
+from tap import run_tests  # noqa: E402
 
 
 def run(total_s=1.0, completed=True, **others):
@@ -198,18 +199,5 @@ TESTS = (every_row_of_the_plan_is_one, a_wrong_row_or_engine_is_refused_with_wha
          a_scale_holds_its_values, the_document_keeps_what_people_wrote)
 
 
-def main():
-    failed = 0
-    print(f"1..{len(TESTS)}")
-    for number, test in enumerate(TESTS, 1):
-        try:
-            test()
-            print(f"ok {number} - {test.__name__}")
-        except AssertionError as error:
-            failed += 1
-            print(f"not ok {number} - {test.__name__}\n# {error}")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests(TESTS))

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import tempfile
 
+from tap import run_tests
+
 TOOLS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../../tools")
 
 
@@ -108,18 +110,5 @@ TESTS = (includes_downwards_pass, an_include_upwards_is_named, siblings_do_not_i
          an_exception_needs_a_reason, a_long_table_is_no_function, a_wrong_root_is_an_error)
 
 
-def main():
-    failed = 0
-    print(f"1..{len(TESTS)}")
-    for number, test in enumerate(TESTS, 1):
-        try:
-            test()
-            print(f"ok {number} - {test.__name__}")
-        except AssertionError as error:
-            failed += 1
-            print(f"not ok {number} - {test.__name__}\n# {error}")
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests(TESTS))
