@@ -191,16 +191,21 @@ static void make_machine(struct scenario *scenario)
     machine->scenario = scenario;
 }
 
-static void make_link(struct scenario *scenario)
+static void draw_link(struct scenario *scenario, struct sim_link *link)
 {
     struct random *random = &scenario->world.random;
-    struct sim_link *link = &scenario->link;
-    sim_link_init(link, &scenario->world, random_scale(random, 4096, 1 << 20));
     link->rate = random_scale(random, 2e5, 2e9);
     link->delay_ns = random_scale(random, 1e3, 50e6);
     link->cancelled = is_cancelled;
     link->observer = scenario;
     link->file = scenario->machine.memory;
+}
+
+static void make_link(struct scenario *scenario)
+{
+    uint64_t room = random_scale(&scenario->world.random, 4096, 1 << 20);
+    sim_link_init(&scenario->link, &scenario->world, room);
+    draw_link(scenario, &scenario->link);
 }
 
 static void make_lanes(struct scenario *scenario)
@@ -210,12 +215,7 @@ static void make_lanes(struct scenario *scenario)
     scenario->lanes.source.batch_pages = random_between(random, 1, 40);
     scenario->lanes.source.worth_pages = random_between(random, 0, 100);
     for (unsigned i = 0; i < SIM_LANES; i++) {
-        struct sim_link *link = &scenario->lanes.lane[i].link;
-        link->rate = random_scale(random, 2e5, 2e9);
-        link->delay_ns = random_scale(random, 1e3, 50e6);
-        link->cancelled = is_cancelled;
-        link->observer = scenario;
-        link->file = scenario->machine.memory;
+        draw_link(scenario, &scenario->lanes.lane[i].link);
     }
 }
 
