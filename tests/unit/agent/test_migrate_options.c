@@ -85,31 +85,28 @@ static void what_is_wrong_is_named(void **state)
     }
 }
 
-static void a_wrong_word_is_answered_with_the_right_ones(void **state)
+static void assert_refused(const char *text, const char *message, const char *remedy)
 {
-    (void)state;
     struct error err = ERROR_NONE;
     struct migrate_options options;
     bool dry_run;
     CLEANUP_JSON json_t *body = NULL;
-    assert_int_equal(
-        read_text("{\"to\": \"h2\", \"engine\": \"qemu\"}", &options, &dry_run, &body, &err),
-        -EINVAL);
-    assert_non_null(strstr(err.message, "auto, drover or native, not \"qemu\""));
+    assert_int_equal(read_text(text, &options, &dry_run, &body, &err), -EINVAL);
+    assert_non_null(strstr(err.message, message));
+    assert_non_null(strstr(err.remedy, remedy));
+}
+
+static void a_wrong_word_is_answered_with_the_right_ones(void **state)
+{
+    (void)state;
+    assert_refused("{\"to\": \"h2\", \"engine\": \"qemu\"}", "auto, drover or native, not \"qemu\"",
+                   "");
 }
 
 static void what_happens_at_the_time_limit_wants_a_time_limit(void **state)
 {
     (void)state;
-    struct error err = ERROR_NONE;
-    struct migrate_options options;
-    bool dry_run;
-    CLEANUP_JSON json_t *body = NULL;
-    assert_int_equal(
-        read_text("{\"to\": \"h2\", \"on_timeout\": \"stop\"}", &options, &dry_run, &body, &err),
-        -EINVAL);
-    assert_non_null(strstr(err.message, "on_timeout"));
-    assert_non_null(strstr(err.remedy, "timeout_s"));
+    assert_refused("{\"to\": \"h2\", \"on_timeout\": \"stop\"}", "on_timeout", "timeout_s");
 }
 
 int main(void)
