@@ -235,10 +235,23 @@ static int connect_patiently(const char *path, uint64_t deadline, struct error *
     }
 }
 
+/* What happened while nobody was connected may come first. */
+static int await_greeting(struct qmp *qmp, uint64_t deadline, json_t **ret_greeting,
+                          struct error *err)
+{
+    int result;
+    while ((result = next_message(qmp, deadline, ret_greeting, err)) == 0 &&
+           json_object_get(*ret_greeting, "event")) {
+        json_decref(*ret_greeting);
+        *ret_greeting = NULL;
+    }
+    return result;
+}
+
 static int negotiate(struct qmp *qmp, uint64_t deadline, struct error *err)
 {
     CLEANUP_JSON json_t *greeting = NULL;
-    int result = next_message(qmp, deadline, &greeting, err);
+    int result = await_greeting(qmp, deadline, &greeting, err);
     if (result == -ETIMEDOUT) {
         return error_set(err, ETIMEDOUT, "QEMU's monitor does not answer");
     }

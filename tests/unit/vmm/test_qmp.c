@@ -1,7 +1,9 @@
 /* The QMP client against a scripted monitor at the other end of a socketpair. */
 #include "test.h"
 
+#include <pthread.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -99,6 +101,40 @@ static void silence_garbage_and_hang_up_are_errors(void **state)
                      -ECONNRESET);
 }
 
+/* Accepts one connection, says what a busy QEMU may say, and takes the client's first command. */
+static void *answer_a_client(void *argument)
+{
+    static const char words[] = "{\"event\":\"RTC_CHANGE\"}\r\n{\"event\":\"STOP\"}\r\n"
+                                "{\"QMP\":{\"version\":{},\"capabilities\":[]}}\r\n";
+    static const char reply[] = "{\"return\":{},\"id\":1}\r\n";
+    char command[512];
+    CLEANUP_CLOSE int client = accept(*(int *)argument, NULL, NULL);
+    bool said = write(client, words, strlen(words)) > 0 && read(client, command, 512) > 0 &&
+                write(client, reply, strlen(reply)) > 0;
+    return said ? argument : NULL;
+}
+
+static void events_before_the_greeting_are_passed_over(void **state)
+{
+    (void)state;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct qmp qmp;
+    struct error err = ERROR_NONE;
+    pthread_t monitor;
+    void *said;
+    snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/test-qmp-%d", (int)getpid());
+    CLEANUP_CLOSE int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(pthread_create(&monitor, NULL, answer_a_client, &listener), 0);
+    assert_int_equal(qmp_connect(&qmp, address.sun_path, QMP_TIMEOUT_NS, &err), 0);
+    pthread_join(monitor, &said);
+    assert_non_null(said);
+    assert_int_equal(json_array_size(qmp.events), 0);
+    qmp_done(&qmp);
+    unlink(address.sun_path);
+}
+
 int main(void)
 {
 #define WITH_MONITOR(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
@@ -108,6 +144,7 @@ int main(void)
         WITH_MONITOR(a_refusal_quotes_qemu),
         WITH_MONITOR(a_message_in_pieces_is_one_message),
         WITH_MONITOR(silence_garbage_and_hang_up_are_errors),
+        cmocka_unit_test(events_before_the_greeting_are_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
