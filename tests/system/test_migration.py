@@ -12,6 +12,7 @@ MIB = 1 << 20
 FIRST_LAP = ["h1", "h2", "h3", "h1"]
 SECOND_LAP = ["h1", "h2", "h1", "h3", "h1"]  # there and back
 BLACKOUT_PARTS = {"last_pass_ms", "save_state_ms", "load_state_ms", "commit_ms", "run_ms"}
+PLAIN = ("--compress", "off")  # so that what is sent can be counted
 ROUNDING_MS = 0.01
 FRAMES = 1.01  # what goes over the wire beside the rounds' own bytes, as a factor
 
@@ -40,15 +41,15 @@ def assert_runs_only_at(lab, hosts, guest, owner):
     assert states(lab, guest) == truth(lab, owner)
 
 
-def watch_move(lab, hosts, guest, traffic, to):
+def watch_move(lab, hosts, guest, traffic, to, *options):
     """One move, and all that can be seen of it."""
     source = guest.host
     traffic.mark("before")
-    task = guest.move(to)
+    task = guest.move(to, *options)
     remains = hosts[source].remains()
     copies = guest.copies()
     wait_for("datagrams after the move", lambda: guest.answers())
-    return {"from": source, "to": to, "task": task, "remains": remains, "copies": copies,
+    return {"from": source, "to": to, "options": options, "task": task, "remains": remains, "copies": copies,
             "runs_there": hosts[to].runs(guest.uuid), "states": states(lab, guest),
             "traffic": traffic.mark("move")}
 
@@ -75,7 +76,7 @@ def journey(lab, hosts, web1):
     with web1.traffic() as traffic:
         moves = [watch_move(lab, hosts, web1, traffic, to) for to in FIRST_LAP[1:]]
         before = count_descriptors(hosts)
-        moves += [watch_move(lab, hosts, web1, traffic, to) for to in SECOND_LAP[1:]]
+        moves += [watch_move(lab, hosts, web1, traffic, to, *PLAIN) for to in SECOND_LAP[1:]]
         after = count_descriptors(hosts)
         faults = web1.faults()
         _, total = traffic.finish()
@@ -103,7 +104,7 @@ def test_nothing_is_left_at_the_source(journey):
 
 def test_agents_keep_no_descriptor_of_a_move(journey):
     before, after = journey["descriptors"]
-    assert after == before
+    assert all(after[host] <= before[host] for host in before), (before, after)
 
 
 # ---- what users notice
@@ -164,7 +165,7 @@ def test_what_the_guest_saw_is_no_more_than_the_blackout(journey):
 
 
 def test_the_rounds_account_for_the_bytes(journey):
-    for _, report in reports(journey):
+    for move, report in reports(journey):
         rounds = report["rounds"]
         assert [entry["number"] for entry in rounds] == list(range(1, len(rounds) + 1))
         sent = sum(entry["bytes_sent"] for entry in rounds) + report["device_state_bytes"]
@@ -172,7 +173,8 @@ def test_the_rounds_account_for_the_bytes(journey):
         assert sum(entry["duration_ms"] for entry in rounds) <= report["total_ms"]
         for entry in rounds:
             data = entry["bytes_to_send"] - entry["pages_zero"] * 4096
-            assert entry["bytes_sent"] <= data * FRAMES + 4096  # less where packing paid
+            assert entry["bytes_sent"] <= data * FRAMES + 4096
+            assert data <= entry["bytes_sent"] or move["options"] != PLAIN
 
 
 def test_a_round_sends_what_the_one_before_left(journey):
@@ -244,7 +246,7 @@ def hasty(lab):
 def test_a_move_that_cannot_converge_leaves_the_machine_untouched(lab, hosts, hasty):
     boot = hasty.ask()["boot_id"]
     with hasty.traffic() as traffic:
-        done = hasty.try_move("h2", "--bandwidth", "32M", "--timeout", "10")
+        done = hasty.try_move("h2", "--bandwidth", "32M", "--timeout", "10", "--pace", "off", "--compress", "off")
         _, total = traffic.finish()
     assert done.returncode == 8, done.stderr
     assert re.search(r"dirties [\d.]+ [KMG]iB/s", done.stderr), done.stderr
