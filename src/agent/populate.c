@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 
 #define THREADS_MOST 4u
@@ -42,14 +43,12 @@ static uint64_t units_of(uint64_t bytes)
 /* The next stretch of data at or after `from`; false when there is none. */
 static bool next_data(int fd, uint64_t from, uint64_t size, struct range *ret_range)
 {
-    off_t begin = lseek(fd, (off_t)from, SEEK_DATA);
-    off_t end = begin < 0 ? -1 : lseek(fd, begin, SEEK_HOLE);
-    if (end < 0 || (uint64_t)begin >= size) {
+    struct file_extent data;
+    if (file_next_data(fd, from, size, &data) <= 0) {
         return false;
     }
-    uint64_t first = (uint64_t)begin / POPULATE_UNIT;
-    uint64_t after = units_of((uint64_t)end < size ? (uint64_t)end : size);
-    *ret_range = (struct range){first, after - first};
+    uint64_t first = data.begin / POPULATE_UNIT;
+    *ret_range = (struct range){first, units_of(data.end) - first};
     return true;
 }
 

@@ -265,6 +265,20 @@ bool file_name_is_safe(const char *name)
            strspn(name, allowed) == length;
 }
 
+int file_next_data(int fd, uint64_t from, uint64_t size, struct file_extent *ret_extent)
+{
+    off_t begin = from < size ? lseek(fd, (off_t)from, SEEK_DATA) : (off_t)size;
+    if ((begin < 0 && errno == ENXIO) || begin >= (off_t)size) {
+        return 0;
+    }
+    off_t end = begin < 0 ? -1 : lseek(fd, begin, SEEK_HOLE);
+    if (end < 0) {
+        return -errno;
+    }
+    *ret_extent = (struct file_extent){(uint64_t)begin, end < (off_t)size ? (uint64_t)end : size};
+    return 1;
+}
+
 char *file_path(const char *format, ...)
 {
     char *path = NULL;

@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/buffer.h"
@@ -46,6 +47,15 @@ int file_open_beneath_at(int root, const char *what, const char *relative, int f
 /* Whether a name may be a single path component chosen by a user: 1 to 63 of [A-Za-z0-9._-], not
  * beginning with a dot or a dash. */
 bool file_name_is_safe(const char *name);
+
+struct file_extent {
+    uint64_t begin; /* bytes */
+    uint64_t end;
+};
+
+/* The first stretch of data, not hole, that begins at `from` or later and before `size`; it ends at
+ * `size` at the latest. 1, 0 when there is none, or a negative errno. */
+int file_next_data(int fd, uint64_t from, uint64_t size, struct file_extent *ret_extent);
 
 /* A formatted path in memory that the caller frees; NULL without memory. */
 char *file_path(const char *format, ...) __attribute__((format(printf, 1, 2)));
