@@ -124,12 +124,12 @@ class Bench:
                 self._prepare(row)
         return None
 
-    def _choose_channels(self, row):
+    def _choose_channels(self, row, engine):
         """One move with each number of channels; none of them counts."""
         times = {}
         for channels in plan.MULTIFD_CHANNELS:
             self.options.channels = channels
-            times[channels] = self._run(row, "multifd")["total_s"]
+            times[channels] = self._run(row, engine)["total_s"]
         self.options.channels = min(times, key=times.get)
         tried = ", ".join(f"{channels}: {seconds:.2f} s" for channels, seconds in times.items())
         say(f"multifd channels tried ({tried}): {self.options.channels} from now on")
@@ -150,8 +150,9 @@ class Bench:
     def measure_row(self, row):
         rates = [self._prepare(row)]
         engines = plan.engines_of(row, self.options.engines)
-        if self.options.channels is None and "multifd" in engines:
-            self._choose_channels(row)
+        multifd = next((engine for engine in engines if plan.ENGINES[engine].multifd), None)
+        if self.options.channels is None and multifd:
+            self._choose_channels(row, multifd)
         runs = {engine: [] for engine in engines}
         for number in range(self.options.runs):
             for engine in plan.rotated(engines, number):
