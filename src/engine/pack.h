@@ -77,7 +77,7 @@ bool packer_pack(struct packer *packer, enum pack_method method, const uint8_t *
 /* What a method would make of the runs, from one page in PACK_PROBE_INTERVAL: the sample's size and
  * what it was packed to (its own size when it does not shrink). Takes no copy of the rest and ends
  * what was taken before. */
-#define PACK_PROBE_INTERVAL 16u
+#define PACK_PROBE_INTERVAL 4u
 struct pack_probe {
     size_t content;
     size_t packed;
