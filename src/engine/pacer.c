@@ -295,11 +295,18 @@ static bool next_to_collect(const struct pacer *pacer, const struct page_set *sk
     return false;
 }
 
+void pacer_note(struct pacer *pacer, struct page_run within, const struct page_set *pages)
+{
+    pthread_mutex_lock(&pacer->lock);
+    page_set_unite_within(&pacer->noted, pages, within);
+    pthread_mutex_unlock(&pacer->lock);
+}
+
 /* Whether what lies between two collected runs is paced and protected anyway. */
 static bool can_join(const struct pacer *pacer, struct page_run first, struct page_run second)
 {
     struct page_run run;
-    return second.first - run_end(first) <= JOIN_MOST &&
+    return !pacer->doubtful && second.first - run_end(first) <= JOIN_MOST &&
            !next_run(&pacer->noted, run_end(first), second.first, &run) &&
            page_set_next_run(&pacer->paced, first.first, UINT64_MAX, &run) &&
            run_end(run) >= run_end(second);

@@ -43,6 +43,7 @@ struct pacer {
     pid_t spared_thread;
     int doorbell; /* eventfd: there is news for the thread */
     bool started;
+    bool doubtful; /* pages may have lost their protection without a fault: the tracker's to set */
     pthread_t thread;
     struct pacer_fault waiting[PACER_WAITING_MOST]; /* the thread's own: oldest first */
     size_t waiting_count;
@@ -81,6 +82,10 @@ void pacer_give_back(struct pacer *pacer, struct page_run run, struct page_set *
  * them again. */
 int pacer_collect(struct pacer *pacer, struct page_run within, const struct page_set *skip,
                   struct page_set *pages, struct error *err);
+
+/* Notes the pages of `within` that are in `pages`, all of them paced: they were written though
+ * nobody let them go. */
+void pacer_note(struct pacer *pacer, struct page_run within, const struct page_set *pages);
 
 /* Ends the thread; everything must have been given back. */
 void pacer_stop(struct pacer *pacer);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "engine/guest.h"
 #include "engine/tracker_internal.h"
 #include "engine/zero.h"
@@ -141,25 +142,17 @@ void engine_tracker_stop(struct engine_tracker *tracker)
 int tracker_find_extents(const struct engine_tracker *tracker, struct page_run within,
                          struct page_set *pages, struct error *err)
 {
-    off_t end = (off_t)(within.first * ENGINE_PAGE_SIZE);
-    off_t size = end + (off_t)(within.count * ENGINE_PAGE_SIZE);
-    while (end < size) {
-        off_t begin = lseek(tracker->memory_fd, end, SEEK_DATA);
-        if ((begin < 0 && errno == ENXIO) || begin >= size) {
-            return 0;
-        }
-        end = begin < 0 ? -1 : lseek(tracker->memory_fd, begin, SEEK_HOLE);
-        if (end < 0) {
-            return error_set_errno(err, errno, "cannot walk the extents of the guest's memory");
-        }
-        uint64_t first = (uint64_t)begin / ENGINE_PAGE_SIZE;
-        uint64_t after =
-            ((uint64_t)(end < size ? end : size) + ENGINE_PAGE_SIZE - 1) / ENGINE_PAGE_SIZE;
-        if (first < after) {
-            page_set_add(pages, (struct page_run){first, after - first});
-        }
+    uint64_t begin = within.first * ENGINE_PAGE_SIZE;
+    uint64_t size = begin + within.count * ENGINE_PAGE_SIZE;
+    struct file_extent data = {.end = begin};
+    int found;
+    while ((found = file_next_data(tracker->memory_fd, data.end, size, &data)) > 0) {
+        uint64_t first = data.begin / ENGINE_PAGE_SIZE;
+        uint64_t after = (data.end + ENGINE_PAGE_SIZE - 1) / ENGINE_PAGE_SIZE;
+        page_set_add(pages, (struct page_run){first, after - first});
     }
-    return 0;
+    return found < 0 ? error_set_errno(err, found, "cannot walk the extents of the guest's memory")
+                     : 0;
 }
 
 /* Whether pages may have been given back since the last call. */
@@ -191,12 +184,13 @@ int engine_tracker_collect_populated(struct engine_tracker *tracker, struct page
 }
 
 /* In one walk, resumed while the vector fills up. */
-int tracker_scan(struct engine_tracker *tracker, struct page_run run, struct error *err)
+static int walk_unprotected(struct engine_tracker *tracker, struct page_run run, uint64_t flags,
+                            struct page_set *pages, struct error *err)
 {
     uint64_t start = tracker->address + run.first * ENGINE_PAGE_SIZE;
     uint64_t end = start + run.count * ENGINE_PAGE_SIZE;
     struct pm_scan_arg argument = {.size = sizeof(argument),
-                                   .flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+                                   .flags = flags,
                                    .start = start,
                                    .end = end,
                                    .vec = (uintptr_t)tracker->regions,
@@ -210,13 +204,25 @@ int tracker_scan(struct engine_tracker *tracker, struct page_run run, struct err
         }
         for (int i = 0; i < count; i++) {
             const struct page_region *region = &tracker->regions[i];
-            page_set_add(&tracker->written,
+            page_set_add(pages,
                          (struct page_run){(region->start - tracker->address) / ENGINE_PAGE_SIZE,
                                            (region->end - region->start) / ENGINE_PAGE_SIZE});
         }
         argument.start = argument.walk_end;
     }
     return 0;
+}
+
+int tracker_scan(struct engine_tracker *tracker, struct page_run run, struct error *err)
+{
+    return walk_unprotected(tracker, run, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+                            &tracker->written, err);
+}
+
+int tracker_find_unprotected(struct engine_tracker *tracker, struct page_run run,
+                             struct page_set *pages, struct error *err)
+{
+    return walk_unprotected(tracker, run, 0, pages, err);
 }
 
 /* The first run in [from, end) that is not to be scanned: the pacer's, or one of `skip` that is
@@ -298,7 +304,7 @@ static int collect_written(struct engine_tracker *tracker, struct page_run withi
     page_set_unite_within(&tracker->written, &tracker->unseen, within);
     int result = scan_around(tracker, within, skip, err);
     if (result == 0 && tracker->can_pace) {
-        result = pacer_collect(&tracker->pacer, within, skip, &tracker->written, err);
+        result = tracker_collect_paced(tracker, within, skip, err);
     }
     if (result == 0) {
         page_set_remove(&tracker->unseen, within);
@@ -313,6 +319,7 @@ int engine_tracker_collect_dirty(struct engine_tracker *tracker, struct page_run
     bool all = within.count == tracker->memory_size / ENGINE_PAGE_SIZE;
     int result = collect_written(tracker, within, skip, err);
     if (result == 0 && all && was_punched(tracker)) {
+        tracker_doubt_paced(tracker);
         result = find_dropped(tracker, dropped, err);
     } else if (result == 0) {
         page_set_unite_within(&tracker->populated, &tracker->written, within);

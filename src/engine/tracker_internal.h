@@ -28,6 +28,18 @@ void tracker_unregister(struct engine_tracker *tracker, struct page_run run);
 /* Adds to `written` what was written in a run since the last time, and protects it again. */
 int tracker_scan(struct engine_tracker *tracker, struct page_run run, struct error *err);
 
+/* Adds to `pages` those of a run that are mapped and not protected; changes nothing. */
+int tracker_find_unprotected(struct engine_tracker *tracker, struct page_run run,
+                             struct page_set *pages, struct error *err);
+
+/* What the pacer noted, and what slipped it: adds it to `written`. */
+int tracker_collect_paced(struct engine_tracker *tracker, struct page_run within,
+                          const struct page_set *skip, struct error *err);
+
+/* Pages were given back: from now on paced pages may have slipped the pacer. Adds to `written` all
+ * that may have done so already. */
+void tracker_doubt_paced(struct engine_tracker *tracker);
+
 /* Adds the file's data extents in `within`. The file, not the page table: data need not be mapped.
  */
 int tracker_find_extents(const struct engine_tracker *tracker, struct page_run within,

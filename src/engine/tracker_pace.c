@@ -191,7 +191,56 @@ void engine_tracker_end_pace(struct engine_tracker *tracker)
         tracker_register(tracker, run, NULL); /* if that fails, collections will */
         add_existing(tracker, run, &tracker->unseen);
     }
+    tracker->pacer.doubtful = false;
     pacer_stop(&tracker->pacer);
+}
+
+/* ---- pages that slip the pacer ----
+ *
+ * Giving a page back takes the kernel two steps: it unmaps the page, which leaves a mark that it is
+ * protected, then it takes the page from the file. Who touches the page between the two, this
+ * process included, maps it again; then the second step unmaps it once more, and leaves no mark
+ * (Linux: unmap_mapping_folio() with ZAP_FLAG_DROP_MARKER). Who writes there next meets no
+ * protection. To the asynchronous userfaultfd such a page is a written one; the synchronous one is
+ * told nothing. So once anything was given back, each collection looks for pages without
+ * protection that were not let go, and protects nothing but what it reports. */
+
+static int note_unprotected(struct engine_tracker *tracker, struct page_run within,
+                            struct error *err)
+{
+    struct page_run run, rest = within;
+    int result = 0;
+    page_set_remove(&tracker->extents, within);
+    while (result == 0 && page_set_next_run_within(&tracker->pacer.paced, rest, UINT64_MAX, &run)) {
+        result = tracker_find_unprotected(tracker, run, &tracker->extents, err);
+        rest.first = run.first + run.count;
+        rest.count = within.first + within.count - rest.first;
+    }
+    if (result == 0) {
+        pacer_note(&tracker->pacer, within, &tracker->extents);
+    }
+    return result;
+}
+
+int tracker_collect_paced(struct engine_tracker *tracker, struct page_run within,
+                          const struct page_set *skip, struct error *err)
+{
+    int result = tracker->pacer.doubtful ? note_unprotected(tracker, within, err) : 0;
+    return result < 0 ? result
+                      : pacer_collect(&tracker->pacer, within, skip, &tracker->written, err);
+}
+
+void tracker_doubt_paced(struct engine_tracker *tracker)
+{
+    struct page_run run;
+    if (!tracker->can_pace || tracker->pacer.doubtful) {
+        return;
+    }
+    for (uint64_t page = 0; page_set_next_run(&tracker->pacer.paced, page, UINT64_MAX, &run);
+         page = run.first + run.count) {
+        tracker->pacer.doubtful = true;
+        add_existing(tracker, run, &tracker->written);
+    }
 }
 
 uint64_t engine_tracker_waited_ns(struct engine_tracker *tracker)

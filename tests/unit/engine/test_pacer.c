@@ -443,6 +443,7 @@ static void test_no_write_is_lost_where_pages_are_given_back(void **state)
     struct fixture *fixture = fixture_of(state);
     int status;
     uint8_t *copy = first_copy(fixture);
+    give(fixture, (struct order){HAMMER, 0, PAGES / 4, 1, 0});
     give(fixture, (struct order){LIVE});
     for (unsigned i = 0; i < 3; i++) {
         follow_for(fixture, copy, 500 * NANOSECONDS_PER_MILLISECOND);
