@@ -16,7 +16,7 @@
 #define SANLOCK_WATCHDOG_MS 60000
 #define SANLOCK_STOP_HEARTBEATS 5
 
-static const char *const kind_names[] = {"local", "file", NULL};
+static const char *const kind_names[] = {"local", "file", "sanlock", NULL};
 
 struct bounds {
     int64_t least_ms;

@@ -6,7 +6,8 @@
  * or of its own life before a reboot, which cannot be told apart for sure (a machine that was
  * cloned has the same identity): it must stand still for takeover_ns first. A machine that finds
  * another's beat in place of its own stops beating in the same way, so of two machines of one name
- * at most one beats.
+ * at most one beats. A damaged beat is written anew once; a place that does not keep what is
+ * written there is no place to beat.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -31,6 +32,8 @@ struct renewal {
     struct beat rival;            /* what was found in its place */
     bool has_rival;
     uint64_t rival_since;
+    bool has_beaten;
+    bool has_repaired; /* the last beat replaced a damaged one of ours */
 };
 
 static uint64_t now_ns(const struct renewal *renewal)
@@ -129,14 +132,23 @@ static int refuse_rival(const struct renewal *renewal, const struct beat *found,
                         left);
 }
 
+/* Whether the beat that was found may be replaced at once. */
+static bool may_replace(struct renewal *renewal, const struct beat *found,
+                        const struct disk_heartbeat *record)
+{
+    bool ours = is_ours(renewal, found, record);
+    bool repaired = renewal->has_repaired;
+    renewal->has_repaired = !found->valid && renewal->has_beaten && !repaired;
+    return ours || renewal->has_repaired;
+}
+
 /* Lets a beat that is not ours stand still for takeover_ns. As an observer does, it counts from
  * after the look that saw it first. */
 static int check_rival(struct renewal *renewal, const struct beat *found,
                        const struct disk_heartbeat *record, uint64_t looked_at, struct error *err)
 {
     uint64_t patience = renewal->datastore.lease.takeover_ns;
-    if (is_ours(renewal, found, record)) {
-        renewal->has_rival = false;
+    if (may_replace(renewal, found, record)) {
         return 0;
     }
     if (!renewal->has_rival ||
@@ -169,6 +181,7 @@ static int write_beat(struct renewal *renewal, int fd, struct error *err)
                          renewal->record.host, renewal->datastore.name);
     }
     renewal->has_rival = false;
+    renewal->has_beaten = true;
     return 0;
 }
 

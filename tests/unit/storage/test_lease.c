@@ -1,232 +1,218 @@
-/* Ownership: of all who reach for an epoch exactly one gets it, whoever comes late or crashes. */
-#include "test.h"
+/*
+ * What every kind of lease must do: of all who reach for an epoch exactly one gets it, whoever
+ * comes late, and whatever befalls the datastore.
+ */
+#include "lease_world.h"
 
-#include <sys/stat.h>
+#include <signal.h>
 #include <sys/wait.h>
-
-#include "scratch.h"
-#include "storage/lease.h"
+#include <unistd.h>
 
 #define RACERS 12
-#define ROUNDS 40
 
-static struct datastore open_store(void **state)
+static int advance(uint64_t after, const char *host)
 {
     struct error err = ERROR_NONE;
-    struct datastore datastore;
-    char folder[128];
-    assert_int_equal(datastore_open("store", *state, &datastore, &err), 0);
-    snprintf(folder, sizeof(folder), "%s/web1", datastore.path);
-    assert_int_equal(mkdir(folder, 0700), 0);
-    return datastore;
+    return lease_advance(world_datastore(), "web1", after, host, &err);
 }
 
-static struct lease read_owner(const struct datastore *datastore)
+static int rounds(void)
 {
-    struct error err = ERROR_NONE;
-    struct lease owner;
-    if (lease_read(datastore, "web1", &owner, &err) < 0) {
-        fail_msg("%s", err.message);
-    }
-    return owner;
+    return world_kind() == LEASE_SANLOCK ? 4 : 20;
 }
 
 static void epochs_follow_each_other(void **state)
 {
-    struct error err = ERROR_NONE;
-    struct datastore datastore = open_store(state);
-    struct lease owner = read_owner(&datastore);
-    assert_int_equal(owner.epoch, 0);
-    assert_string_equal(owner.host, "");
     static const char *const hosts[] = {"h1", "h2", "", "h3"};
-    for (uint64_t i = 0; i < 12; i++) {
-        assert_int_equal(lease_advance(&datastore, "web1", i, hosts[i % 4], &err), 0);
-        owner = read_owner(&datastore);
-        assert_int_equal(owner.epoch, i + 1);
-        assert_string_equal(owner.host, hosts[i % 4]);
+    (void)state;
+    assert_int_equal(world_read().epoch, 0);
+    assert_string_equal(world_read().host, "");
+    for (uint64_t i = 0; i < 20; i++) {
+        world_be_host(1 + (int)i % WORLD_HOSTS);
+        assert_int_equal(advance(i, hosts[i % 4]), 0);
+        assert_int_equal(world_read().epoch, i + 1);
+        assert_string_equal(world_read().host, hosts[i % 4]);
     }
 }
 
 static void a_taken_epoch_is_not_taken_again(void **state)
 {
-    struct error err = ERROR_NONE;
-    struct datastore datastore = open_store(state);
+    (void)state;
     for (uint64_t i = 0; i < 6; i++) {
-        assert_int_equal(lease_advance(&datastore, "web1", i, "h1", &err), 0);
+        assert_int_equal(advance(i, "h1"), 0);
     }
-    /* owner.2 was removed long ago: its name is free, the epoch is not */
     for (uint64_t after = 0; after < 6; after++) {
-        assert_int_equal(lease_advance(&datastore, "web1", after, "h2", &err), -EEXIST);
+        assert_int_equal(advance(after, "h2"), -EEXIST);
     }
-    assert_int_equal(lease_advance(&datastore, "web1", 7, "h2", &err), -EINVAL);
-    assert_int_equal(read_owner(&datastore).epoch, 6);
-    assert_string_equal(read_owner(&datastore).host, "h1");
-}
-
-static void old_epochs_are_removed(void **state)
-{
-    struct error err = ERROR_NONE;
-    struct datastore datastore = open_store(state);
-    char path[128];
-    for (uint64_t i = 0; i < 5; i++) {
-        assert_int_equal(lease_advance(&datastore, "web1", i, "h1", &err), 0);
-    }
-    for (int epoch = 1; epoch <= 5; epoch++) {
-        snprintf(path, sizeof(path), "%s/web1/owner.%d", datastore.path, epoch);
-        assert_int_equal(access(path, F_OK), epoch >= 4 ? 0 : -1);
-    }
+    assert_int_equal(advance(7, "h2"), -EINVAL);
+    assert_int_equal(world_read().epoch, 6);
+    assert_string_equal(world_read().host, "h1");
 }
 
 /* One racer of one round: waits for the pipe to close, then reaches for the epoch. */
-static pid_t start_racer(const struct datastore *datastore, uint64_t after, int number, int gate,
-                         int gate_writer)
+static pid_t start_racer(uint64_t after, int number, const int gate[2])
 {
     pid_t pid = fork();
     if (pid == 0) {
         char host[16];
         char byte;
-        close(gate_writer);
+        close(gate[1]);
+        world_be_host(1 + number % WORLD_HOSTS);
         snprintf(host, sizeof(host), "h%d", number);
-        int result =
-            read(gate, &byte, 1) == 0 ? lease_advance(datastore, "web1", after, host, NULL) : -EIO;
+        int result = read(gate[0], &byte, 1) == 0 ? advance(after, host) : -EIO;
         _exit(result == 0 ? 0 : result == -EEXIST ? 1 : 2);
     }
     return pid;
 }
 
+/* The number of the one that won. */
+static int race(uint64_t after)
+{
+    int gate[2];
+    int winner = -1;
+    pid_t racers[RACERS];
+    assert_int_equal(pipe(gate), 0);
+    for (int i = 0; i < RACERS; i++) {
+        racers[i] = start_racer(after, i, gate);
+        assert_true(racers[i] > 0);
+    }
+    close(gate[0]);
+    close(gate[1]);
+    for (int i = 0; i < RACERS; i++) {
+        int status;
+        assert_int_equal(waitpid(racers[i], &status, 0), racers[i]);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) <= 1);
+        if (WEXITSTATUS(status) == 0) {
+            assert_int_equal(winner, -1);
+            winner = i;
+        }
+    }
+    return winner;
+}
+
 static void of_many_racers_exactly_one_wins(void **state)
 {
-    struct datastore datastore = open_store(state);
-    for (uint64_t round = 0; round < ROUNDS; round++) {
-        int gate[2];
-        int winner = -1;
-        pid_t racers[RACERS];
-        assert_int_equal(pipe(gate), 0);
-        for (int i = 0; i < RACERS; i++) {
-            racers[i] = start_racer(&datastore, round, i, gate[0], gate[1]);
-            assert_true(racers[i] > 0);
-        }
-        close(gate[0]);
-        close(gate[1]);
-        for (int i = 0; i < RACERS; i++) {
-            int status;
-            assert_int_equal(waitpid(racers[i], &status, 0), racers[i]);
-            assert_true(WIFEXITED(status) && WEXITSTATUS(status) <= 1);
-            if (WEXITSTATUS(status) == 0) {
-                assert_int_equal(winner, -1);
-                winner = i;
-            }
-        }
+    (void)state;
+    for (int round = 0; round < rounds(); round++) {
         char host[16];
-        snprintf(host, sizeof(host), "h%d", winner);
-        assert_int_equal(read_owner(&datastore).epoch, round + 1);
-        assert_string_equal(read_owner(&datastore).host, host);
+        snprintf(host, sizeof(host), "h%d", race((uint64_t)round));
+        assert_int_equal(world_read().epoch, round + 1);
+        assert_string_equal(world_read().host, host);
     }
 }
 
-/* Readers never see half a file, or fail, while epochs fly past. */
+/* Readers never see half a lease, or fail, while epochs fly past. */
 static void a_reader_keeps_up_with_a_writer(void **state)
 {
-    struct datastore datastore = open_store(state);
-    struct error err = ERROR_NONE;
+    uint64_t epochs = (uint64_t)rounds() * 15;
+    (void)state;
     pid_t writer = fork();
     if (writer == 0) {
         int result = 0;
-        for (uint64_t i = 0; i < 300 && result == 0; i++) {
-            result = lease_advance(&datastore, "web1", i, i % 2 ? "h1" : "h2", NULL);
+        for (uint64_t i = 0; i < epochs && result == 0; i++) {
+            result = advance(i, i % 2 ? "h1" : "h2");
         }
         _exit(result == 0 ? 0 : 1);
     }
     uint64_t last = 0;
-    while (last < 300 && waitpid(writer, NULL, WNOHANG) == 0) {
-        struct lease owner = read_owner(&datastore);
-        assert_true(owner.epoch >= last);
-        assert_string_equal(owner.host, owner.epoch == 0 ? "" : owner.epoch % 2 ? "h2" : "h1");
-        last = owner.epoch;
+    int status = -1;
+    while (waitpid(writer, &status, WNOHANG) == 0) {
+        struct lease lease = world_read();
+        assert_true(lease.epoch >= last);
+        assert_string_equal(lease.host, lease.epoch == 0 ? "" : lease.epoch % 2 ? "h2" : "h1");
+        last = lease.epoch;
     }
-    waitpid(writer, NULL, 0);
-    assert_int_equal(lease_advance(&datastore, "web1", 300, "h1", &err), 0);
-}
-
-static void a_writer_killed_at_any_moment_leaves_a_valid_owner(void **state)
-{
-    struct datastore datastore = open_store(state);
-    for (int round = 0; round < 40; round++) {
-        pid_t writer = fork();
-        if (writer == 0) {
-            struct lease owner;
-            while (lease_read(&datastore, "web1", &owner, NULL) == 0) {
-                lease_advance(&datastore, "web1", owner.epoch, "h1", NULL);
-            }
-            _exit(1);
-        }
-        usleep((useconds_t)(200 + round * 97));
-        kill(writer, SIGKILL);
-        waitpid(writer, NULL, 0);
-        struct error err = ERROR_NONE;
-        struct lease owner = read_owner(&datastore);
-        assert_int_equal(lease_advance(&datastore, "web1", owner.epoch, "h2", &err), 0);
-    }
-    struct error err = ERROR_NONE;
-    assert_int_equal(datastore_clean(&datastore, &err), 0);
-    char command[160];
-    snprintf(command, sizeof(command), "test -z \"$(ls -A %s/web1 | grep '^[.]')\"",
-             datastore.path);
-    assert_int_equal(system(command), 0);
-}
-
-static void bad_files_are_refused_by_name(void **state)
-{
-    struct error err = ERROR_NONE;
-    struct lease owner;
-    struct datastore datastore = open_store(state);
-    static const char *const bad[] = {"",
-                                      "{",
-                                      "[]",
-                                      "{\"drover_owner\": 1, \"epoch\": 4, \"host\": \"h1\"}",
-                                      "{\"drover_owner\": 2, \"epoch\": 3, \"host\": \"h1\"}",
-                                      "{\"drover_owner\": 1, \"epoch\": 3, \"host\": \"../h1\"}",
-                                      "{\"drover_owner\": 1, \"epoch\": 3}"};
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        scratch_write(state, "web1/owner.3", bad[i]);
-        assert_true(lease_read(&datastore, "web1", &owner, &err) < 0);
-        assert_non_null(strstr(err.message, "web1/owner.3"));
-    }
-    scratch_write(state, "web1/owner.3", "{\"drover_owner\": 1, \"epoch\": 3, \"host\": \"h1\"}");
-    scratch_write(state, "web1/owner.04", "x");
-    scratch_write(state, "web1/owner.", "x");
-    scratch_write(state, "web1/owner.9999999999999999999", "x");
-    scratch_write(state, "web1/owner.5x", "x");
-    assert_int_equal(lease_read(&datastore, "web1", &owner, &err), 0);
-    assert_int_equal(owner.epoch, 3);
+    assert_int_equal(status, 0);
+    assert_int_equal(world_read().epoch, epochs);
 }
 
 static void names_that_leave_are_refused(void **state)
 {
     struct error err = ERROR_NONE;
-    struct lease owner;
-    struct datastore datastore = open_store(state);
-    assert_true(lease_read(&datastore, "../web1", &owner, &err) < 0);
-    assert_true(lease_read(&datastore, "/tmp", &owner, &err) < 0);
-    assert_true(lease_advance(&datastore, "web1", 0, "../h", &err) < 0);
-    assert_int_equal(lease_read(&datastore, "web2", &owner, &err), -ENOENT);
-    char link[128];
-    snprintf(link, sizeof(link), "%s/web2", datastore.path);
-    assert_int_equal(symlink("/tmp", link), 0);
-    assert_int_equal(lease_advance(&datastore, "web2", 0, "h1", &err), -ELOOP);
+    struct lease lease;
+    (void)state;
+    assert_int_equal(lease_read(world_datastore(), "../web1", &lease, &err), -EINVAL);
+    assert_int_equal(lease_read(world_datastore(), "/tmp", &lease, &err), -EINVAL);
+    assert_int_equal(lease_advance(world_datastore(), "web1", 0, "../h", &err), -EINVAL);
+    assert_int_equal(lease_read(world_datastore(), "web2", &lease, &err), -ENOENT);
+    assert_int_equal(lease_advance(world_datastore(), "web2", 0, "h1", &err), -ENOENT);
 }
 
-int main(void)
+/* A lease may want room for a new epoch: then it says so, and stays as it is. */
+static void a_full_datastore_harms_no_lease(void **state)
 {
-    const struct CMUnitTest tests[] = {
-        scratch_test(epochs_follow_each_other),
-        scratch_test(a_taken_epoch_is_not_taken_again),
-        scratch_test(old_epochs_are_removed),
-        scratch_test(of_many_racers_exactly_one_wins),
-        scratch_test(a_reader_keeps_up_with_a_writer),
-        scratch_test(a_writer_killed_at_any_moment_leaves_a_valid_owner),
-        scratch_test(bad_files_are_refused_by_name),
-        scratch_test(names_that_leave_are_refused),
+    struct error err = ERROR_NONE;
+    (void)state;
+    assert_int_equal(advance(0, "h1"), 0);
+    world_fill();
+    int result = lease_advance(world_datastore(), "web1", 1, "h2", &err);
+    assert_true(result == 0 || result == -ENOSPC);
+    assert_string_equal(world_read().host, result == 0 ? "h2" : "h1");
+    world_restore();
+    assert_int_equal(advance(result == 0 ? 2 : 1, "h3"), 0);
+    assert_string_equal(world_read().host, "h3");
+}
+
+static void a_readonly_datastore_can_be_read(void **state)
+{
+    (void)state;
+    assert_int_equal(advance(0, "h1"), 0);
+    world_make_readonly();
+    assert_int_equal(advance(1, "h2"), -EROFS);
+    assert_string_equal(world_read().host, "h1");
+}
+
+static void assert_stale(void)
+{
+    struct error err = ERROR_NONE;
+    struct lease lease;
+    assert_int_equal(lease_read(world_datastore(), "web1", &lease, &err), -ESTALE);
+    assert_int_equal(lease_advance(world_datastore(), "web1", 1, "h2", &err), -ESTALE);
+    assert_non_null(strstr(err.message, "is not the datastore store any more"));
+    assert_non_null(strstr(err.remedy, "mount"));
+}
+
+static void a_vanished_datastore_is_noticed(void **state)
+{
+    (void)state;
+    assert_int_equal(advance(0, "h1"), 0);
+    world_unmount();
+    assert_stale();
+    world_restore();
+    assert_int_equal(world_read().epoch, 1);
+}
+
+static void another_datastore_in_its_place_is_noticed(void **state)
+{
+    (void)state;
+    assert_int_equal(advance(0, "h1"), 0);
+    world_mount_other();
+    assert_stale();
+    world_restore();
+    assert_int_equal(world_read().epoch, 1);
+}
+
+static void changed_settings_are_noticed(void **state)
+{
+    (void)state;
+    assert_int_equal(advance(0, "h1"), 0);
+    world_change_settings("{\"kind\": \"file\", \"heartbeat_ms\": 400}");
+    assert_stale();
+}
+
+int main(int argc, char **argv)
+{
+    static const struct CMUnitTest tests[] = {
+        world_test(epochs_follow_each_other),
+        world_test(a_taken_epoch_is_not_taken_again),
+        world_test(of_many_racers_exactly_one_wins),
+        world_test(a_reader_keeps_up_with_a_writer),
+        world_test(names_that_leave_are_refused),
+        world_test(a_full_datastore_harms_no_lease),
+        world_test(a_readonly_datastore_can_be_read),
+        world_test(a_vanished_datastore_is_noticed),
+        world_test(another_datastore_in_its_place_is_noticed),
+        world_test(changed_settings_are_noticed),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return world_run(tests, argc, argv);
 }

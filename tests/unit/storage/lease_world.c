@@ -1,0 +1,261 @@
+/* The world of the conformance tests: see lease_world.h. */
+#include "lease_world.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file.h"
+#include "base/json.h"
+
+#define WORLD_BYTES "16m"
+
+static struct {
+    enum lease_kind kind;
+    char folder[64]; /* a tmpfs: store/, other/, and view/, where store/ is mounted */
+    char view[80];
+    struct datastore datastore;
+    struct lease_settings settings;
+    bool is_covered;     /* the view is not the plain store */
+    const char *problem; /* why there is no world */
+} world;
+
+static void require(bool holds, const char *what)
+{
+    if (!holds) {
+        fail_msg("%s: %s", what, strerror(errno));
+    }
+}
+
+static char *path_of(const char *name)
+{
+    char *path = file_path("%s/%s", world.folder, name);
+    assert_non_null(path);
+    return path;
+}
+
+static void make_folder(const char *name)
+{
+    CLEANUP_FREE char *path = path_of(name);
+    require(mkdir(path, 0700) == 0, path);
+}
+
+static void bind(const char *name)
+{
+    CLEANUP_FREE char *path = path_of(name);
+    require(mount(path, world.view, NULL, MS_BIND, NULL) == 0, path);
+}
+
+/* ---- the datastore ---- */
+
+static void make_marker(const char *name, const char *lease)
+{
+    struct error err = ERROR_NONE;
+    char uuid[UUID_TEXT_SIZE];
+    uuid_generate(uuid);
+    CLEANUP_FREE char *path = file_path("%s/%s/drover-datastore.json", world.folder, name);
+    CLEANUP_JSON json_t *settings = json_loads(lease, 0, NULL);
+    CLEANUP_JSON json_t *marker =
+        json_pack("{s:i, s:s, s:O}", "drover_datastore", 1, "uuid", uuid, "lease", settings);
+    assert_int_equal(json_write_file(path, marker, 0600, &err), 0);
+}
+
+static void make_store(const char *name)
+{
+    char lease[64];
+    snprintf(lease, sizeof(lease), "{\"kind\": \"%s\"}", lease_kind_name(world.kind));
+    make_folder(name);
+    make_marker(name, lease);
+}
+
+void world_change_settings(const char *lease)
+{
+    struct error err = ERROR_NONE;
+    CLEANUP_FREE char *path = file_path("%s/drover-datastore.json", world.view);
+    CLEANUP_JSON json_t *settings = json_loads(lease, 0, NULL);
+    CLEANUP_JSON json_t *marker = json_pack("{s:i, s:s, s:O}", "drover_datastore", 1, "uuid",
+                                            world.datastore.uuid, "lease", settings);
+    assert_int_equal(json_write_file(path, marker, 0600, &err), 0);
+}
+
+const struct datastore *world_datastore(void)
+{
+    return &world.datastore;
+}
+
+enum lease_kind world_kind(void)
+{
+    return world.kind;
+}
+
+void world_write(const char *name, const void *bytes, size_t length)
+{
+    CLEANUP_FREE char *path = file_path("%s/%s", world.view, name);
+    CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    require(fd >= 0 && file_write_all(fd, bytes, length) == 0, path);
+}
+
+void world_remove(const char *name)
+{
+    CLEANUP_FREE char *path = file_path("%s/%s", world.view, name);
+    assert_int_equal(file_remove_tree(path, NULL), 0);
+}
+
+struct lease world_read(void)
+{
+    struct error err = ERROR_NONE;
+    struct lease lease;
+    if (lease_read(&world.datastore, "web1", &lease, &err) < 0) {
+        fail_msg("%s", err.message);
+    }
+    return lease;
+}
+
+/* ---- what befalls it ---- */
+
+static void uncover(void)
+{
+    require(umount2(world.view, MNT_DETACH) == 0, "umount");
+    world.is_covered = true;
+}
+
+void world_unmount(void)
+{
+    uncover();
+}
+
+void world_mount_other(void)
+{
+    uncover();
+    bind("other");
+}
+
+void world_make_readonly(void)
+{
+    world.is_covered = true;
+    require(mount(NULL, world.view, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) == 0, "mount");
+}
+
+void world_fill(void)
+{
+    static const char zeroes[65536];
+    CLEANUP_FREE char *path = path_of("ballast");
+    CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    require(fd >= 0, path);
+    size_t length = sizeof(zeroes);
+    while (length > 0) {
+        if (write(fd, zeroes, length) < 0) {
+            length /= 2;
+        }
+    }
+    assert_int_equal(errno, ENOSPC);
+}
+
+void world_restore(void)
+{
+    CLEANUP_FREE char *path = path_of("ballast");
+    unlink(path);
+    if (world.is_covered) {
+        while (umount2(world.view, MNT_DETACH) == 0) {
+        }
+        bind("store");
+        world.is_covered = false;
+    }
+}
+
+/* ---- for each test ---- */
+
+int world_setup(void **state)
+{
+    CLEANUP_FREE char *path = file_path("%s/web1", world.view);
+    CLEANUP_JSON json_t *settings = lease_settings_to_json(&world.datastore.lease);
+    CLEANUP_FREE char *lease = json_dumps(settings, 0);
+    (void)state;
+    world_restore();
+    world_be_host(1);
+    world_change_settings(lease);
+    return mkdir(path, 0700);
+}
+
+int world_teardown(void **state)
+{
+    CLEANUP_FREE char *vm = path_of("store/web1");
+    CLEANUP_FREE char *hosts = path_of("store/.drover/hosts");
+    (void)state;
+    world_restore();
+    return file_remove_tree(vm, NULL) < 0 || file_remove_tree(hosts, NULL) < 0 ? -1 : 0;
+}
+
+void world_be_host(int number)
+{
+    (void)number;
+}
+
+/* ---- for the program ---- */
+
+static const char *take_kind(int argc, char **argv)
+{
+    for (int kind = LEASE_LOCAL; argc == 2 && kind <= LEASE_SANLOCK; kind++) {
+        if (strcmp(argv[1], lease_kind_name((enum lease_kind)kind)) == 0) {
+            world.kind = (enum lease_kind)kind;
+            return NULL;
+        }
+    }
+    return "the program wants a kind of lease as its argument";
+}
+
+static const char *world_begin(int argc, char **argv)
+{
+    struct error err = ERROR_NONE;
+    const char *problem = take_kind(argc, argv);
+    if (problem) {
+        return problem;
+    }
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+        return "mounting wants root";
+    }
+    snprintf(world.folder, sizeof(world.folder), "/tmp/drover-unit-XXXXXX");
+    require(mkdtemp(world.folder) != NULL, world.folder);
+    require(mount("tmpfs", world.folder, "tmpfs", 0, "size=" WORLD_BYTES) == 0, "mount");
+    snprintf(world.view, sizeof(world.view), "%s/view", world.folder);
+    make_folder("view");
+    make_store("store");
+    make_store("other");
+    bind("store");
+    assert_int_equal(datastore_open("store", world.view, &world.datastore, &err), 0);
+    return NULL;
+}
+
+static void world_end(void)
+{
+    if (world.folder[0]) {
+        umount2(world.folder, MNT_DETACH);
+        rmdir(world.folder);
+    }
+}
+
+static void skip_all(void **state)
+{
+    (void)state;
+    print_message("# skipped: %s\n", world.problem);
+    skip();
+}
+
+int world_run_tests(const struct CMUnitTest *tests, size_t count, int argc, char **argv)
+{
+    world.problem = world_begin(argc, argv);
+    CLEANUP_FREE struct CMUnitTest *run = calloc(count, sizeof(*run));
+    for (size_t i = 0; run && i < count; i++) {
+        run[i] = tests[i];
+        if (world.problem) {
+            run[i] = (struct CMUnitTest)cmocka_unit_test(skip_all);
+            run[i].name = tests[i].name;
+        }
+    }
+    int result = _cmocka_run_group_tests(argv[0], run, count, NULL, NULL);
+    world_end();
+    return result;
+}
