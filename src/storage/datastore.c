@@ -120,10 +120,19 @@ static int open_folder(const char *name, const char *path, struct error *err)
     return folder;
 }
 
+static void describe(const char *name, const char *path, const struct marker *marker,
+                     struct datastore *ret_datastore)
+{
+    struct datastore datastore = {.lease = marker->lease};
+    snprintf(datastore.name, sizeof(datastore.name), "%s", name);
+    snprintf(datastore.path, sizeof(datastore.path), "%s", path);
+    memcpy(datastore.uuid, marker->uuid, sizeof(datastore.uuid));
+    *ret_datastore = datastore;
+}
+
 int datastore_open(const char *name, const char *path, struct datastore *ret_datastore,
                    struct error *err)
 {
-    struct datastore datastore = {0};
     struct marker marker;
     int result = check_name_and_path(name, path, err);
     if (result < 0) {
@@ -140,11 +149,7 @@ int datastore_open(const char *name, const char *path, struct datastore *ret_dat
     if (result < 0) {
         return error_wrap(err, "datastore %s", name);
     }
-    snprintf(datastore.name, sizeof(datastore.name), "%s", name);
-    snprintf(datastore.path, sizeof(datastore.path), "%s", path);
-    memcpy(datastore.uuid, marker.uuid, sizeof(datastore.uuid));
-    datastore.lease = marker.lease;
-    *ret_datastore = datastore;
+    describe(name, path, &marker, ret_datastore);
     return 0;
 }
 
@@ -177,6 +182,35 @@ int datastore_open_root(const struct datastore *datastore, struct error *err)
         return stale(datastore, "its lease settings were changed", err);
     }
     return steal_fd(&folder);
+}
+
+int datastore_open_known(const char *name, const char *path, const char *uuid,
+                         struct datastore *ret_datastore, struct error *err)
+{
+    struct marker marker;
+    struct datastore datastore = {0};
+    int result = check_name_and_path(name, path, err);
+    if (result < 0) {
+        return result;
+    }
+    CLEANUP_CLOSE int folder = open_folder(name, path, err);
+    if (folder < 0) {
+        return folder;
+    }
+    result = read_marker(folder, path, &marker, err);
+    if (result < 0 && result != -ENOENT) {
+        return error_wrap(err, "datastore %s", name);
+    }
+    if (result == 0) {
+        describe(name, path, &marker, &datastore);
+    }
+    if (result < 0 || strcmp(datastore.uuid, uuid) != 0) {
+        error_set(err, ESTALE, "%s is not the datastore %s: %s", path, name,
+                  result < 0 ? "it has no " MARKER : "it has another UUID");
+        return error_remedy(err, "mount the datastore there");
+    }
+    *ret_datastore = datastore;
+    return 0;
 }
 
 int datastore_space(const struct datastore *datastore, uint64_t *ret_total, uint64_t *ret_free,

@@ -26,6 +26,11 @@ struct datastore {
 int datastore_open(const char *name, const char *path, struct datastore *ret_datastore,
                    struct error *err);
 
+/* As datastore_open(), of one that has this UUID; makes none. -ESTALE when another one, or none, is
+ * mounted there. */
+int datastore_open_known(const char *name, const char *path, const char *uuid,
+                         struct datastore *ret_datastore, struct error *err);
+
 /* Opens the datastore's folder, by its path, and makes sure that it is the one that was opened:
  * same UUID, same lease settings. Returns a descriptor; -ESTALE when another one, or none, is
  * mounted there now. */
