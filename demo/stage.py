@@ -61,8 +61,8 @@ class Stage:
     def on_json(self, host, *command):
         return json.loads(self.on(host, *command, "--json").stdout)
 
-    def up(self, **options):
-        self.lab("up", "--hosts", str(len(self.hosts)), **options)
+    def up(self, *arguments, **options):
+        self.lab("up", "--hosts", str(len(self.hosts)), *arguments, **options)
 
     def down(self):
         self.lab("down", check=False)

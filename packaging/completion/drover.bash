@@ -34,9 +34,11 @@ _drover_value() {
     --on-timeout) COMPREPLY=($(compgen -W "abort stop" -- "$cur")) ;;
     --compress) COMPREPLY=($(compgen -W "auto off" -- "$cur")) ;;
     --engine) COMPREPLY=($(compgen -W "auto drover native" -- "$cur")) ;;
+    --lease-kind) COMPREPLY=($(compgen -W "local file sanlock" -- "$cur")) ;;
     --progress) COMPREPLY=($(compgen -W "live plain json none" -- "$cur")) ;;
     --memory | --vcpus | --disk | --nic | --cpu | --machine | --append | --datastore | --timeout | \
-        --blackout | --bandwidth | --channels | --name | --hosts | --migration-networks) ;;
+        --blackout | --bandwidth | --channels | --name | --hosts | --migration-networks | \
+        --lease-times) ;;
     *) return 1 ;;
     esac
 }
@@ -54,7 +56,9 @@ _drover_options() {
             "--channels --engine --bandwidth --progress --no-wait"
         ;;
     "vm rm") echo "$common --yes" ;;
-    "lab up") echo "--name --hosts --migration-networks --no-agents --help" ;;
+    "lab up")
+        echo "--name --hosts --migration-networks --lease-kind --lease-times --no-agents --help"
+        ;;
     "lab status") echo "--name --json --help" ;;
     lab*) echo "--name --help" ;;
     *) echo "$common" ;;
@@ -67,7 +71,7 @@ _drover_words() {
     vm) echo "create start stop list show console migrate rm" ;;
     host) echo "show" ;;
     task) echo "list show cancel" ;;
-    lab) echo "up status exec agent link rate power-off power-on down" ;;
+    lab) echo "up status exec agent guard link rate power-off power-on down" ;;
     help) echo "vm host task lab version" ;;
     "vm start" | "vm stop" | "vm show" | "vm console" | "vm migrate" | "vm rm")
         _drover_first_column vm list

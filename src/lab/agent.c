@@ -30,34 +30,46 @@ static bool is_program(const char *folder, const char *below, char ret_path[LAB_
     return access(ret_path, X_OK) == 0;
 }
 
-static bool find_in_path(char ret_path[LAB_PATH_SIZE])
+static bool find_in_path(const char *below, char ret_path[LAB_PATH_SIZE])
 {
     const char *path = getenv("PATH");
     CLEANUP_FREE char *folders = path ? strdup(path) : NULL;
     char *rest = folders;
     for (char *folder; rest && (folder = strsep(&rest, ":"));) {
-        if (is_program(folder, "/droverd", ret_path)) {
+        if (is_program(folder, below, ret_path)) {
             return true;
         }
     }
     return false;
 }
 
-int agent_find_program(char ret_path[LAB_PATH_SIZE], struct error *err)
+/* `name` is the program's, `in_tree` where it is from this one in the build tree. */
+static int find_program(const char *name, const char *in_tree, char ret_path[LAB_PATH_SIZE],
+                        struct error *err)
 {
     char folder[LAB_PATH_SIZE];
+    char below[64];
     ssize_t length = readlink("/proc/self/exe", folder, sizeof(folder) - 1);
     folder[length > 0 ? length : 0] = '\0';
     char *slash = strrchr(folder, '/');
     if (slash) {
         *slash = '\0';
     }
-    if (is_program(folder, "/droverd", ret_path) ||
-        is_program(folder, "/../agent/droverd", ret_path) || find_in_path(ret_path)) {
+    snprintf(below, sizeof(below), "/%s", name);
+    if (is_program(folder, below, ret_path) || is_program(folder, in_tree, ret_path) ||
+        find_in_path(below, ret_path)) {
         return 0;
     }
-    error_set(err, ENOENT, "the agent's program, droverd, is neither in %s nor in PATH", folder);
+    error_set(err, ENOENT, "the program %s is neither in %s nor in PATH", name, folder);
     return error_remedy(err, "build it, or make a lab without agents (--no-agents)");
+}
+
+int agent_find_programs(struct lab_programs *ret_programs, struct error *err)
+{
+    int result = find_program("droverd", "/../agent/droverd", ret_programs->agent, err);
+    return result < 0
+               ? result
+               : find_program("drover-guard", "/../guard/drover-guard", ret_programs->guard, err);
 }
 
 /* ---- through the init ---- */
@@ -102,6 +114,12 @@ int agent_control(const struct lab *lab, const struct lab_node *node, const char
         return error_set_errno(err, errno, "cannot ask the init of %s", node->name);
     }
     return read_answer(node, fd, ret_answer, err);
+}
+
+int agent_start(const struct lab *lab, const struct lab_node *node, struct error *err)
+{
+    int result = agent_control(lab, node, INIT_GUARD_PREFIX INIT_AGENT_START, NULL, err);
+    return result < 0 ? result : agent_control(lab, node, INIT_AGENT_START, NULL, err);
 }
 
 /* ---- through the API ---- */
@@ -163,11 +181,13 @@ int agent_get(const struct lab_node *node, const char *path, json_t **ret_answer
 
 /* ---- waiting ---- */
 
-static bool has_stopped(const struct lab *lab, const struct lab_node *node, char *ended,
-                        size_t size)
+static bool has_stopped(const struct lab *lab, const struct lab_node *node, const char *prefix,
+                        char *ended, size_t size)
 {
     CLEANUP_JSON json_t *answer = NULL;
-    if (agent_control(lab, node, INIT_AGENT_STATUS, &answer, NULL) < 0) {
+    char word[32];
+    snprintf(word, sizeof(word), "%s" INIT_AGENT_STATUS, prefix);
+    if (agent_control(lab, node, word, &answer, NULL) < 0) {
         snprintf(ended, size, "the host is gone");
         return true;
     }
@@ -216,7 +236,7 @@ int agent_wait_until_ready(const struct lab *lab, const struct lab_node *node, i
         if (agent_get(node, "/v1/host", &answer, NULL) == 0) {
             return 0;
         }
-        if (has_stopped(lab, node, ended, sizeof(ended))) {
+        if (has_stopped(lab, node, "", ended, sizeof(ended))) {
             return tell_failed_start(lab, node, EIO, ended, err);
         }
         if (give_up >= 0 && socket_wait_readable(give_up, ASK_INTERVAL_NS) > 0) {
@@ -229,13 +249,15 @@ int agent_wait_until_ready(const struct lab *lab, const struct lab_node *node, i
     return tell_failed_start(lab, node, ETIMEDOUT, "it runs, but does not answer", err);
 }
 
-int agent_wait_until_stopped(const struct lab *lab, const struct lab_node *node, struct error *err)
+int agent_wait_until_stopped(const struct lab *lab, const struct lab_node *node, const char *prefix,
+                             struct error *err)
 {
     char ended[96];
     uint64_t end = clock_monotonic_ns() + WAIT_TIMEOUT_NS;
-    while (!has_stopped(lab, node, ended, sizeof(ended))) {
+    while (!has_stopped(lab, node, prefix, ended, sizeof(ended))) {
         if (clock_monotonic_ns() > end) {
-            return error_set(err, ETIMEDOUT, "the agent of %s does not stop", node->name);
+            return error_set(err, ETIMEDOUT, "the %s of %s does not stop",
+                             prefix[0] ? "guard" : "agent", node->name);
         }
         clock_sleep_ns(ASK_INTERVAL_NS);
     }

@@ -1,16 +1,22 @@
-/* The hosts' agents: told to start and end through the node's init, asked through their API. */
+/* The hosts' agents and guards: told to start and end through the node's init; agents are asked
+ * through their API. */
 #pragma once
 
 #include <jansson.h>
 
+#include "lab/node.h"
 #include "lab/registry.h"
 
-/* The droverd that belongs to this program: beside it, in the build tree, or in PATH. */
-int agent_find_program(char ret_path[LAB_PATH_SIZE], struct error *err);
+/* The droverd and drover-guard that belong to this program: beside it, in the build tree, or in
+ * PATH. */
+int agent_find_programs(struct lab_programs *ret_programs, struct error *err);
 
 /* Sends one of init.h's words; *ret_answer (may be NULL) is a new reference to the answer. */
 int agent_control(const struct lab *lab, const struct lab_node *node, const char *word,
                   json_t **ret_answer, struct error *err);
+
+/* Starts the node's guard and its agent; does not wait for them. */
+int agent_start(const struct lab *lab, const struct lab_node *node, struct error *err);
 
 /* GET `path` of the node's agent, through its socket; a new reference. -ECONNREFUSED when it does
  * not answer. */
@@ -22,5 +28,6 @@ int agent_get(const struct lab_node *node, const char *path, json_t **ret_answer
 int agent_wait_until_ready(const struct lab *lab, const struct lab_node *node, int give_up,
                            struct error *err);
 
-/* Waits until it no longer runs. */
-int agent_wait_until_stopped(const struct lab *lab, const struct lab_node *node, struct error *err);
+/* Waits until it no longer runs; with INIT_GUARD_PREFIX the guard. */
+int agent_wait_until_stopped(const struct lab *lab, const struct lab_node *node, const char *prefix,
+                             struct error *err);

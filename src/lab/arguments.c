@@ -1,5 +1,6 @@
 /* Options and words of the lab's commands: see command.h. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,14 +23,55 @@ static int parse_number(char **words, unsigned most, unsigned *ret_number, struc
     return 2;
 }
 
+/* Two words: the option and one of those that a datastore knows. */
+static int parse_kind(char **words, const char **ret_kind, struct error *err)
+{
+    static const char *const kinds[] = {"local", "file", "sanlock"};
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (strcmp(words[1], kinds[i]) == 0) {
+            *ret_kind = kinds[i];
+            return 2;
+        }
+    }
+    return error_set(err, EINVAL, "%s is local, file or sanlock, not \"%s\"", words[0], words[1]);
+}
+
+/* Two words: the option and heartbeat, end of machines and take-over in milliseconds. Whether they
+ * fit together is the datastore's to say. */
+static int parse_times(char **words, struct lab_lease *lease, struct error *err)
+{
+    char more;
+    unsigned heartbeat, stop_after, takeover;
+    if (sscanf(words[1], "%9u,%9u,%9u%c", &heartbeat, &stop_after, &takeover, &more) != 3 ||
+        heartbeat == 0) {
+        return error_set(err, EINVAL,
+                         "%s takes three numbers of milliseconds (500,5000,8000), not \"%s\"",
+                         words[0], words[1]);
+    }
+    lease->heartbeat_ms = heartbeat;
+    lease->stop_after_ms = stop_after;
+    lease->takeover_ms = takeover;
+    return 2;
+}
+
+static bool wants_value(const char *option)
+{
+    static const char *const options[] = {"--name", "--hosts", "--migration-networks",
+                                          "--lease-kind", "--lease-times"};
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        if (strcmp(option, options[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* An option at `index`; returns how many words it took. */
 static int parse_option(int argc, char **argv, int index, struct lab_arguments *arguments,
                         struct error *err)
 {
     const char *option = argv[index];
-    bool wants_value = strcmp(option, "--name") == 0 || strcmp(option, "--hosts") == 0 ||
-                       strcmp(option, "--migration-networks") == 0;
-    if (wants_value && index + 1 == argc) {
+    if (wants_value(option) && index + 1 == argc) {
         return error_set(err, EINVAL, "%s wants a value", option);
     }
     if (strcmp(option, "--name") == 0) {
@@ -42,6 +84,12 @@ static int parse_option(int argc, char **argv, int index, struct lab_arguments *
     if (strcmp(option, "--migration-networks") == 0) {
         return parse_number(argv + index, LAB_MIGRATION_NETWORKS_MOST,
                             &arguments->migration_networks, err);
+    }
+    if (strcmp(option, "--lease-kind") == 0) {
+        return parse_kind(argv + index, &arguments->lease.kind, err);
+    }
+    if (strcmp(option, "--lease-times") == 0) {
+        return parse_times(argv + index, &arguments->lease, err);
     }
     if (strcmp(option, "--no-agents") == 0) {
         arguments->agents = false;

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "lab/folder.h"
 #include "lab/registry.h"
 
 struct lab_arguments {
@@ -14,6 +15,7 @@ struct lab_arguments {
     unsigned hosts;              /* --hosts; 3 */
     unsigned migration_networks; /* --migration-networks; 1 */
     bool agents;                 /* without --no-agents */
+    struct lab_lease lease;      /* --lease-kind, --lease-times */
     bool json;                   /* --json */
     bool help;                   /* --help */
     int word_count;              /* what is no option */
@@ -48,6 +50,7 @@ lab_command_function lab_power_on;
 lab_command_function lab_link;
 lab_command_function lab_rate;
 lab_command_function lab_agent;
+lab_command_function lab_guard;
 
 /* Ends a lab with all that belongs to it, in whatever state it is, and forgets it. */
 int lab_tear_down(struct lab *lab, struct error *err);

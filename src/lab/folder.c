@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/random.h"
+#include "base/uuid.h"
 #include "lab/mount_points.h"
 
 #define DEFAULT_ROOT "/var/lib/drover-lab"
@@ -140,6 +141,55 @@ static int write_configuration(const struct lab *lab, const struct lab_node *hos
     return json_write_file(path, value, 0644, err);
 }
 
+/* ---- datastores ---- */
+
+static json_t *lease_to_json(const struct lab_lease *lease)
+{
+    json_t *value = json_object();
+    if (lease->kind) {
+        json_object_set_new(value, "kind", json_string(lease->kind));
+    }
+    if (lease->heartbeat_ms > 0) {
+        json_object_set_new(value, "heartbeat_ms", json_integer(lease->heartbeat_ms));
+        json_object_set_new(value, "stop_after_ms", json_integer(lease->stop_after_ms));
+        json_object_set_new(value, "takeover_ms", json_integer(lease->takeover_ms));
+    }
+    return value;
+}
+
+/* Marks a folder as a datastore; agents would do so too, with default settings. */
+static int mark_datastore(const char *folder, const struct lab_lease *lease, struct error *err)
+{
+    char uuid[UUID_TEXT_SIZE];
+    char path[LAB_PATH_SIZE * 2];
+    uuid_generate(uuid);
+    CLEANUP_JSON json_t *marker = json_pack("{s:i,s:s,s:o}", "drover_datastore", 1, "uuid", uuid,
+                                            "lease", lease_to_json(lease));
+    snprintf(path, sizeof(path), "%s/drover-datastore.json", folder);
+    return json_write_file(path, marker, 0644, err);
+}
+
+static int make_local_datastore(const struct lab *lab, const struct lab_node *host,
+                                struct error *err)
+{
+    char path[LAB_PATH_SIZE * 2];
+    const struct lab_lease alone = {.kind = "local"};
+    int result = make_below(lab, host->name, "datastores/local", 0755, err);
+    snprintf(path, sizeof(path), "%s/%s/datastores/local", lab->folder, host->name);
+    return result < 0 ? result : mark_datastore(path, &alone, err);
+}
+
+static int make_shared_datastore(const struct lab *lab, const struct lab_lease *lease,
+                                 struct error *err)
+{
+    char path[LAB_PATH_SIZE * 2];
+    int result = make_below(lab, "shared", "", 0755, err);
+    snprintf(path, sizeof(path), "%s/shared", lab->folder);
+    return result < 0 ? result : mark_datastore(path, lease, err);
+}
+
+/* ---- nodes ---- */
+
 static int make_host(const struct lab *lab, const struct lab_node *host, struct error *err)
 {
     char view[64];
@@ -149,7 +199,7 @@ static int make_host(const struct lab *lab, const struct lab_node *host, struct 
         result = make_below(lab, host->name, view, 0755, err);
     }
     if (result == 0) {
-        result = make_below(lab, host->name, "datastores/local", 0755, err);
+        result = make_local_datastore(lab, host, err);
     }
     return result < 0 ? result : write_configuration(lab, host, err);
 }
@@ -168,7 +218,7 @@ static int make_node(const struct lab *lab, const struct lab_node *node, const c
     return result < 0 || node->kind != LAB_NODE_HOST ? result : make_host(lab, node, err);
 }
 
-int folder_make(const struct lab *lab, struct error *err)
+int folder_make(const struct lab *lab, const struct lab_lease *lease, struct error *err)
 {
     char token[2 * TOKEN_BYTES + 1];
     char path[LAB_PATH_SIZE];
@@ -183,7 +233,7 @@ int folder_make(const struct lab *lab, struct error *err)
     snprintf(path, sizeof(path), "%s/" MARKER, lab->folder);
     result = file_write_atomic(path, "", 0, 0644, err);
     if (result == 0) {
-        result = make_below(lab, "shared", "", 0755, err);
+        result = make_shared_datastore(lab, lease, err);
     }
     random_hex(token, TOKEN_BYTES);
     for (size_t i = 0; result == 0 && i < lab->node_count; i++) {

@@ -42,10 +42,10 @@ int lab_power_off(const struct lab_arguments *arguments, struct error *err)
 }
 
 /* As in up: written down before it may live on its own. */
-static int start_host(struct lab *lab, struct lab_node *host, const char *program,
+static int start_host(struct lab *lab, struct lab_node *host, const struct lab_programs *programs,
                       struct error *err)
 {
-    CLEANUP_CLOSE int line = node_start(lab, host, program, err);
+    CLEANUP_CLOSE int line = node_start(lab, host, programs, err);
     if (line < 0) {
         return line;
     }
@@ -59,7 +59,7 @@ static int start_host(struct lab *lab, struct lab_node *host, const char *progra
 int lab_power_on(const struct lab_arguments *arguments, struct error *err)
 {
     CLEANUP_LAB struct lab lab = {.lock = -1};
-    char program[LAB_PATH_SIZE] = "";
+    struct lab_programs programs = {0};
     struct lab_node *host;
     int result = open_host(arguments, &lab, &host, err);
     if (result < 0) {
@@ -68,12 +68,12 @@ int lab_power_on(const struct lab_arguments *arguments, struct error *err)
     if (process_is_alive(&host->init)) {
         return error_set(err, EBUSY, "%s is switched on already", host->name);
     }
-    if (lab.agents && (result = agent_find_program(program, err)) < 0) {
+    if (lab.agents && (result = agent_find_programs(&programs, err)) < 0) {
         return result;
     }
-    result = start_host(&lab, host, program, err);
+    result = start_host(&lab, host, &programs, err);
     if (result == 0 && lab.agents) {
-        result = agent_control(&lab, host, INIT_AGENT_START, NULL, err);
+        result = agent_start(&lab, host, err);
     }
     return result < 0 || !lab.agents ? result : agent_wait_until_ready(&lab, host, -1, err);
 }
@@ -128,15 +128,15 @@ int lab_rate(const struct lab_arguments *arguments, struct error *err)
     return result < 0 ? result : wiring_limit_rate(&lab, host, network, rate, err);
 }
 
-/* ---- agent ---- */
+/* ---- agent and guard ---- */
 
-static int print_agent(const struct lab_node *host, const json_t *answer)
+static int print_service(const char *name, const struct lab_node *host, const json_t *answer)
 {
     const char *ended = json_string_value(json_object_get(answer, "ended"));
     if (ended) {
-        printf("the agent of %s does not run: %s\n", host->name, ended);
+        printf("the %s of %s does not run: %s\n", name, host->name, ended);
     } else {
-        printf("the agent of %s runs as process %" JSON_INTEGER_FORMAT " of that host\n",
+        printf("the %s of %s runs as process %" JSON_INTEGER_FORMAT " of that host\n", name,
                host->name, json_integer_value(json_object_get(answer, "pid")));
     }
     return 0;
@@ -159,7 +159,27 @@ int lab_agent(const struct lab_arguments *arguments, struct error *err)
         return agent_wait_until_ready(&lab, host, -1, err);
     }
     if (strcmp(word, INIT_AGENT_STATUS) == 0) {
-        return print_agent(host, answer);
+        return print_service("agent", host, answer);
     }
-    return agent_wait_until_stopped(&lab, host, err);
+    return agent_wait_until_stopped(&lab, host, "", err);
+}
+
+int lab_guard(const struct lab_arguments *arguments, struct error *err)
+{
+    CLEANUP_LAB struct lab lab = {.lock = -1};
+    CLEANUP_JSON json_t *answer = NULL;
+    struct lab_node *host;
+    char word[32];
+    snprintf(word, sizeof(word), INIT_GUARD_PREFIX "%s", arguments->words[1]);
+    int result = open_host(arguments, &lab, &host, err);
+    if (result == 0) {
+        result = agent_control(&lab, host, word, &answer, err);
+    }
+    if (result == 0 && strcmp(word, INIT_GUARD_PREFIX INIT_AGENT_STATUS) == 0) {
+        return print_service("guard", host, answer);
+    }
+    if (result == 0 && strcmp(word, INIT_GUARD_PREFIX INIT_AGENT_STOP) == 0) {
+        return agent_wait_until_stopped(&lab, host, INIT_GUARD_PREFIX, err);
+    }
+    return result; /* one that was killed is started again at once */
 }

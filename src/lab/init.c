@@ -13,10 +13,10 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "base/process.h"
 #include "base/socket.h"
 #include "lab/init_mounts.h"
 #include "lab/mount_points.h"
+#include "lab/service.h"
 #include "net/link.h"
 
 #define REQUEST_TIMEOUT_NS NANOSECONDS_PER_SECOND
@@ -25,75 +25,24 @@ struct init {
     const char *node;
     const char *control; /* path of the socket */
     const char *folder;  /* the lab's */
-    const char *agent_program;
     int signals;
     int listener;
-    struct process_identity agent; /* pid 0: none runs */
-    int agent_status;              /* wait status of the last one; -1: there was none */
+    struct service agent;
+    struct service guard;
 };
-
-/* ---- the agent ---- */
-
-static int start_agent(struct init *init, struct error *err)
-{
-    char log[512];
-    if (init->agent.pid > 0) {
-        return error_set(err, EBUSY, "the agent of %s runs already", init->node);
-    }
-    if (!init->agent_program[0]) {
-        error_set(err, EINVAL, "the lab has no agents");
-        return error_remedy(err, "it was made with --no-agents: take it down and up again");
-    }
-    snprintf(log, sizeof(log), "%s/%s/droverd.log", init->folder, init->node);
-    const char *const arguments[] = {init->agent_program, "--config",
-                                     MOUNT_POINT_CONFIGURATION "/droverd.json", NULL};
-    const struct process_spec spec = {.arguments = arguments, .log_path = log};
-    return process_start(&spec, &init->agent, err);
-}
-
-static int signal_agent(struct init *init, int signal, struct error *err)
-{
-    if (init->agent.pid <= 0) {
-        return error_set(err, ESRCH, "the agent of %s does not run", init->node);
-    }
-    kill(init->agent.pid, signal); /* our child: its number is taken until we reap it */
-    return 0;
-}
-
-static void describe_end(int status, char *text, size_t size)
-{
-    if (status == -1) {
-        snprintf(text, size, "never started");
-    } else if (WIFSIGNALED(status)) {
-        snprintf(text, size, "killed by signal %d (%s)", WTERMSIG(status),
-                 strsignal(WTERMSIG(status)));
-    } else {
-        snprintf(text, size, "exited with status %d", WEXITSTATUS(status));
-    }
-}
-
-static json_t *agent_state(const struct init *init)
-{
-    char ended[96];
-    if (init->agent.pid > 0) {
-        return json_pack("{s:s,s:i}", "state", "running", "pid", (int)init->agent.pid);
-    }
-    describe_end(init->agent_status, ended, sizeof(ended));
-    return json_pack("{s:s,s:s}", "state", "stopped", "ended", ended);
-}
 
 /* ---- requests ---- */
 
-static int carry_out(struct init *init, const char *word, struct error *err)
+static int act(struct service *service, const char *word, struct error *err)
 {
     if (strcmp(word, INIT_AGENT_START) == 0) {
-        return start_agent(init, err);
+        return service_start(service, err);
     }
     if (strcmp(word, INIT_AGENT_STOP) == 0) {
-        return signal_agent(init, SIGTERM, err);
+        return service_stop(service, err);
     }
     if (strcmp(word, INIT_AGENT_KILL) == 0) {
-        return signal_agent(init, SIGKILL, err);
+        return service_kill(service, err);
     }
     if (strcmp(word, INIT_AGENT_STATUS) == 0) {
         return 0;
@@ -101,9 +50,19 @@ static int carry_out(struct init *init, const char *word, struct error *err)
     return error_set(err, EINVAL, "unknown request");
 }
 
-static void serve_request(struct init *init)
+/* Returns the answer. */
+static json_t *carry_out(struct init *init, const char *word)
 {
     struct error err = ERROR_NONE;
+    size_t prefix = strlen(INIT_GUARD_PREFIX);
+    bool guard = strncmp(word, INIT_GUARD_PREFIX, prefix) == 0;
+    struct service *service = guard ? &init->guard : &init->agent;
+    return act(service, guard ? word + prefix : word, &err) < 0 ? json_from_error(&err)
+                                                                : service_state(service);
+}
+
+static void serve_request(struct init *init)
+{
     char word[16];
     CLEANUP_CLOSE int fd = accept4(init->listener, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0 || socket_wait_readable(fd, REQUEST_TIMEOUT_NS) <= 0) {
@@ -114,8 +73,7 @@ static void serve_request(struct init *init)
         return;
     }
     word[length] = '\0';
-    CLEANUP_JSON json_t *answer =
-        carry_out(init, word, &err) < 0 ? json_from_error(&err) : agent_state(init);
+    CLEANUP_JSON json_t *answer = carry_out(init, word);
     CLEANUP_FREE char *text = json_dumps(answer, JSON_COMPACT);
     if (text) {
         send(fd, text, strlen(text), MSG_NOSIGNAL);
@@ -129,10 +87,8 @@ static void reap(struct init *init)
     pid_t pid;
     (void)!read(init->signals, &ignored, sizeof(ignored));
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        if (pid == init->agent.pid) {
-            init->agent = (struct process_identity){0};
-            init->agent_status = status;
-        }
+        service_note_end(&init->agent, pid, status);
+        service_note_end(&init->guard, pid, status);
     }
 }
 
@@ -141,7 +97,7 @@ static void __attribute__((noreturn)) serve(struct init *init)
     for (;;) {
         struct pollfd waiting[] = {{.fd = init->signals, .events = POLLIN},
                                    {.fd = init->listener, .events = POLLIN}};
-        if (poll(waiting, 2, -1) < 0) {
+        if (poll(waiting, 2, service_look_after(&init->guard)) < 0) {
             continue;
         }
         if (waiting[0].revents) {
@@ -186,18 +142,33 @@ static bool wait_for_release(void)
     return length > 0 && strcmp(word, INIT_RELEASE) == 0;
 }
 
+static void plan_services(struct init *init, const char *agent_program, const char *guard_program)
+{
+    init->agent = (struct service){
+        .name = "agent",
+        .node = init->node,
+        .arguments = {agent_program, "--config", MOUNT_POINT_CONFIGURATION "/droverd.json"},
+        .status = -1};
+    init->guard = (struct service){.name = "guard",
+                                   .node = init->node,
+                                   .arguments = {guard_program, "--run-folder", MOUNT_POINT_RUN},
+                                   .restarts = true,
+                                   .status = -1};
+    snprintf(init->agent.log_path, sizeof(init->agent.log_path), "%s/%s/droverd.log", init->folder,
+             init->node);
+    snprintf(init->guard.log_path, sizeof(init->guard.log_path), "%s/%s/drover-guard.log",
+             init->folder, init->node);
+}
+
 int init_run(int argc, char **argv)
 {
     struct error err = ERROR_NONE;
-    if (argc != 5 || getpid() != 1) {
+    if (argc != 6 || getpid() != 1) {
         fprintf(stderr, "drover: \"lab init\" is for the lab itself\n");
         return 2;
     }
-    struct init init = {.node = argv[1],
-                        .control = argv[2],
-                        .folder = argv[3],
-                        .agent_program = argv[4],
-                        .agent_status = -1};
+    struct init init = {.node = argv[1], .control = argv[2], .folder = argv[3]};
+    plan_services(&init, argv[4], argv[5]);
     const char *word = prepare(&init, &err) < 0 ? err.message : INIT_READY;
     send(INIT_LINE_FD, word, strlen(word), MSG_NOSIGNAL);
     if (err.code || !wait_for_release()) {

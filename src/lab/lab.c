@@ -10,8 +10,10 @@
 #include "lab/init.h"
 
 static const struct lab_command_row rows[] = {
-    {"up", "[--name NAME] [--hosts N] [--migration-networks N] [--no-agents]", "make a lab", lab_up,
-     0, 0, false},
+    {"up",
+     "[--name NAME] [--hosts N] [--migration-networks N] [--lease-kind KIND] "
+     "[--lease-times HEARTBEAT,STOP,TAKEOVER] [--no-agents]",
+     "make a lab", lab_up, 0, 0, false},
     {"status", "[--name NAME] [--json]", "show its nodes", lab_status, 0, 0, false},
     {"exec", "[--name NAME] HOST COMMAND...", "run a command in a node", lab_exec, 2, INT_MAX,
      true},
@@ -23,6 +25,8 @@ static const struct lab_command_row rows[] = {
     {"rate", "[--name NAME] HOST NETWORK RATE|none", "limit a cable, in bytes a second (\"100M\")",
      lab_rate, 3, 3, false},
     {"agent", "[--name NAME] HOST start|stop|kill|status", "a host's droverd", lab_agent, 2, 2,
+     false},
+    {"guard", "[--name NAME] HOST start|stop|kill|status", "a host's drover-guard", lab_guard, 2, 2,
      false},
 };
 #define ROW_COUNT (sizeof(rows) / sizeof(rows[0]))

@@ -27,7 +27,8 @@ void node_control_path(const struct lab *lab, const struct lab_node *node,
 
 /* In the child: this program again, as the node's init. The line is descriptor INIT_LINE_FD. */
 static void __attribute__((noreturn))
-become_init(const struct lab *lab, const struct lab_node *node, int line, const char *agent_program)
+become_init(const struct lab *lab, const struct lab_node *node, int line,
+            const struct lab_programs *programs)
 {
     char control[LAB_PATH_SIZE];
     sigset_t none;
@@ -38,7 +39,8 @@ become_init(const struct lab *lab, const struct lab_node *node, int line, const 
                                      node->name,
                                      control,
                                      lab->folder,
-                                     agent_program ? agent_program : "",
+                                     programs ? programs->agent : "",
+                                     programs ? programs->guard : "",
                                      NULL};
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
@@ -79,7 +81,7 @@ static int wait_until_ready(const struct lab_node *node, int line, struct error 
                      text[0] ? text : "its init ended before it was ready");
 }
 
-int node_start(const struct lab *lab, struct lab_node *node, const char *agent_program,
+int node_start(const struct lab *lab, struct lab_node *node, const struct lab_programs *programs,
                struct error *err)
 {
     int pair[2];
@@ -93,7 +95,7 @@ int node_start(const struct lab *lab, struct lab_node *node, const char *agent_p
         return -err->code;
     }
     if (pid == 0) {
-        become_init(lab, node, theirs, agent_program);
+        become_init(lab, node, theirs, programs);
     }
     close_fd(&theirs);
     int result = process_identify(pid, &node->init);

@@ -7,10 +7,16 @@
 
 #include "lab/registry.h"
 
+/* What a host's init runs; empty in a lab without agents. */
+struct lab_programs {
+    char agent[LAB_PATH_SIZE];
+    char guard[LAB_PATH_SIZE];
+};
+
 /* Starts a node's init in namespaces of its own and waits until the node is ready (its folders
- * mounted, loopback up). `agent_program` (may be NULL) is what it runs when told to. Fills
- * node->init and returns the line. */
-int node_start(const struct lab *lab, struct lab_node *node, const char *agent_program,
+ * mounted, loopback up). `programs` (may be NULL) are what it runs when told to. Fills node->init
+ * and returns the line. */
+int node_start(const struct lab *lab, struct lab_node *node, const struct lab_programs *programs,
                struct error *err);
 
 /* From now on the node lives without the line, which is closed. */

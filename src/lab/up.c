@@ -17,15 +17,15 @@
 #include "lab/agent.h"
 #include "lab/command.h"
 #include "lab/folder.h"
-#include "lab/init.h"
 #include "lab/node.h"
 #include "lab/wiring.h"
 
 struct construction {
     struct lab *lab;
-    char agent_program[LAB_PATH_SIZE]; /* empty: no agents */
-    int interruption;                  /* readable once the user has pressed Ctrl-C */
-    int lines[LAB_NODES_MOST];         /* to the nodes' inits */
+    const struct lab_lease *lease; /* of the shared datastore */
+    struct lab_programs programs;  /* empty: no agents */
+    int interruption;              /* readable once the user has pressed Ctrl-C */
+    int lines[LAB_NODES_MOST];     /* to the nodes' inits */
 };
 
 /* ---- what it takes ---- */
@@ -93,12 +93,13 @@ static int start_node(struct construction *construction, size_t index, struct er
 {
     struct lab *lab = construction->lab;
     struct lab_node *node = &lab->nodes[index];
-    const char *program = node->kind == LAB_NODE_HOST ? construction->agent_program : NULL;
+    const struct lab_programs *programs =
+        node->kind == LAB_NODE_HOST ? &construction->programs : NULL;
     int result = check_interruption(construction, err);
     if (result < 0) {
         return result;
     }
-    int line = node_start(lab, node, program, err);
+    int line = node_start(lab, node, programs, err);
     if (line < 0) {
         return line;
     }
@@ -131,7 +132,7 @@ static int start_agents(const struct construction *construction, struct error *e
     int result = 0;
     for (size_t i = 0; result == 0 && i < lab->node_count; i++) {
         if (lab->nodes[i].kind == LAB_NODE_HOST) {
-            result = agent_control(lab, &lab->nodes[i], INIT_AGENT_START, NULL, err);
+            result = agent_start(lab, &lab->nodes[i], err);
         }
     }
     for (size_t i = 0; result == 0 && i < lab->node_count; i++) {
@@ -147,7 +148,7 @@ static int build(struct construction *construction, struct error *err)
     struct lab *lab = construction->lab;
     int result = registry_save(lab, err);
     if (result == 0) {
-        result = folder_make(lab, err);
+        result = folder_make(lab, construction->lease, err);
     }
     for (size_t i = 0; result == 0 && i < lab->node_count; i++) {
         result = start_node(construction, i, err);
@@ -214,10 +215,10 @@ static void plan(struct lab *lab, const struct lab_arguments *arguments)
 int lab_up(const struct lab_arguments *arguments, struct error *err)
 {
     CLEANUP_LAB struct lab lab = {.lock = -1};
-    struct construction construction = {.lab = &lab};
+    struct construction construction = {.lab = &lab, .lease = &arguments->lease};
     int result = check_requirements(arguments->agents, err);
     if (result == 0 && arguments->agents) {
-        result = agent_find_program(construction.agent_program, err);
+        result = agent_find_programs(&construction.programs, err);
     }
     if (result < 0 || (result = claim(arguments, &lab, err)) < 0) {
         return result;

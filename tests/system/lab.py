@@ -17,6 +17,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.path.abspath(os.environ.get("DROVER_BUILD", os.path.join(ROOT, "build")))
 DROVER = os.path.join(BUILD, "src/cli/drover")
 AGENT = os.path.join(BUILD, "src/agent/droverd")
+GUARD = os.path.join(BUILD, "src/guard/drover-guard")
 PATIENCE_S = 60
 
 
@@ -37,12 +38,13 @@ def fresh_name(purpose="test"):
 class Lab:
     """One lab. Its files are in a temporary folder; `down()` (or the end of `with`) ends it."""
 
-    def __init__(self, name=None, hosts=3, agents=True, migration_networks=1):
+    def __init__(self, name=None, hosts=3, agents=True, migration_networks=1, lease=()):
         require_lab(agents)
         self.name = name or fresh_name()
         self.hosts = [f"h{number}" for number in range(1, hosts + 1)]
         self.agents = agents
         self.migration_networks = migration_networks
+        self.lease = lease  # options of `up` for the shared datastore: ("--lease-times", "500,5000,8000")
         self.root = tempfile.mkdtemp(prefix="drover-lab-", dir="/var/tmp")
         os.chmod(self.root, 0o755)
         self.environment = {**os.environ, "DROVER_LAB_FOLDER": os.path.join(self.root, "labs")}
@@ -77,7 +79,8 @@ class Lab:
         return done
 
     def up_options(self):
-        return ["--hosts", len(self.hosts), "--migration-networks", self.migration_networks] + ([] if self.agents else ["--no-agents"])
+        return ["--hosts", len(self.hosts), "--migration-networks", self.migration_networks, *self.lease,
+                *([] if self.agents else ["--no-agents"])]
 
     def up(self, **options):
         return self.call("up", *self.up_options(), **options)
@@ -117,9 +120,15 @@ class Lab:
         """`drover WORDS --json` on a host: what it prints, parsed."""
         return json.loads(self.run(host, DROVER, *words, "--json", **options).stdout)
 
-    def agent_log(self, host):
-        with open(os.path.join(self.root, "labs", self.name, host, "droverd.log")) as log:
+    def log(self, host, program):
+        with open(os.path.join(self.root, "labs", self.name, host, f"{program}.log")) as log:
             return log.read()
+
+    def agent_log(self, host):
+        return self.log(host, "droverd")
+
+    def guard_log(self, host):
+        return self.log(host, "drover-guard")
 
     # ---- to a host
 
@@ -137,3 +146,6 @@ class Lab:
 
     def agent(self, host, action, **options):
         return self.call("agent", host, action, **options)
+
+    def guard(self, host, action, **options):
+        return self.call("guard", host, action, **options)

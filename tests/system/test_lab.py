@@ -8,7 +8,7 @@ import time
 import pytest
 
 import footprint
-from lab import DROVER, require_lab
+from lab import DROVER, GUARD, require_lab
 
 PING = ("busybox", "ping", "-c", "1", "-W", "2")
 NOBODY = 65534
@@ -194,13 +194,14 @@ def test_interrupted_up(new_lab, nothing_left, how):
 
 @pytest.fixture
 def up_with_agent(new_lab, tmp_path):
-    """Starts a lab whose agents are a shell script of the test's, beside a copy of `drover`."""
+    """Starts a lab whose agents are a shell script of the test's, beside copies of `drover` and the guard."""
     lab = new_lab(hosts=2)
 
     def start(script):
         (tmp_path / "droverd").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "droverd").chmod(0o755)
         program = shutil.copy(DROVER, tmp_path / "drover")
+        shutil.copy(GUARD, tmp_path / "drover-guard")
         command = [program, *lab.command("up", "--hosts", 2)[1:]]
         return lab, subprocess.Popen(command, env=lab.environment, stderr=subprocess.PIPE, text=True)
 
@@ -251,6 +252,8 @@ def test_foreign_folder_is_left_alone(new_lab):
     (["up", "--hosts", "0"], "--hosts takes a number"),
     (["up", "--migration-networks", "3"], "--migration-networks takes a number from 1 to 2"),
     (["up", "--hosts", "many"], "--hosts takes a number"),
+    (["up", "--lease-kind", "hope"], "local, file or sanlock"),
+    (["up", "--lease-times", "500"], "three numbers"),
     (["up", "--no-agents", "--name", "../x"], "cannot be the name of a lab"),
     (["up", "--name"], "wants a value"),
     (["up", "--colour"], "unknown option"),

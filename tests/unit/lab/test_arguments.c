@@ -43,6 +43,26 @@ static void options(void **state)
     assert_string_equal(arguments.lab_name, "x");
 }
 
+static void leases(void **state)
+{
+    (void)state;
+    struct error err = ERROR_NONE;
+    struct lab_arguments arguments;
+    assert_int_equal(PARSE(&up, &arguments, &err, "--hosts", "1"), 0);
+    assert_null(arguments.lease.kind);
+    assert_int_equal(arguments.lease.heartbeat_ms, 0);
+    assert_int_equal(
+        PARSE(&up, &arguments, &err, "--lease-kind", "file", "--lease-times", "500,5000,8000"), 0);
+    assert_string_equal(arguments.lease.kind, "file");
+    assert_int_equal(arguments.lease.heartbeat_ms, 500);
+    assert_int_equal(arguments.lease.stop_after_ms, 5000);
+    assert_int_equal(arguments.lease.takeover_ms, 8000);
+    assert_int_equal(PARSE(&up, &arguments, &err, "--lease-kind", "hope"), -EINVAL);
+    assert_int_equal(PARSE(&up, &arguments, &err, "--lease-times", "500,5000"), -EINVAL);
+    assert_int_equal(PARSE(&up, &arguments, &err, "--lease-times", "500,5000,8000,1"), -EINVAL);
+    assert_int_equal(PARSE(&up, &arguments, &err, "--lease-times"), -EINVAL);
+}
+
 static void the_other_program_keeps_its_options(void **state)
 {
     (void)state;
@@ -96,6 +116,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(options),
+        cmocka_unit_test(leases),
         cmocka_unit_test(the_other_program_keeps_its_options),
         cmocka_unit_test(two_dashes_before_the_command_are_not_its),
         cmocka_unit_test(bad_lines_are_refused),
