@@ -120,7 +120,7 @@ static int beat(struct keeper *keeper, struct error *err)
     uint64_t proven;
     result = renewal_renew(keeper->renewal, &proven, err);
     if (result == 0 && !may_extend(keeper)) {
-        result = error_set(err, EBUSY, "machines that missed the deadline do not end");
+        result = error_set(err, EBUSY, "machines that missed the deadline have not ended yet");
     }
     if (result == 0) {
         deadline_extend(keeper->page, proven, proven + keeper->settings.stop_after_ns);
