@@ -230,6 +230,15 @@ json_t *json_string_of_any(const char *text)
     return ascii ? json_string(ascii) : NULL;
 }
 
+void json_wipe(json_t *object, const char *key)
+{
+    const json_t *string = json_object_get(object, key);
+    char *text = (char *)json_string_value(string); /* nobody has a use for it any more */
+    if (text) {
+        explicit_bzero(text, json_string_length(string));
+    }
+}
+
 json_t *json_from_error(const struct error *err)
 {
     return json_pack("{s:{s:o,s:o,s:i}}", "error", "message", json_string_of_any(err->message),

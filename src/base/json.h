@@ -56,6 +56,10 @@ int json_refuse_unknown_keys(const json_t *object, const char *what, const char 
  * refuses: then each byte beyond ASCII becomes '?'. New reference; NULL without memory. */
 json_t *json_string_of_any(const char *text);
 
+/* Overwrites the string at `key`, if there is one, where it is in memory: a secret that was used.
+ */
+void json_wipe(json_t *object, const char *key);
+
 /* {"error": {"message", "remedy", "code"}} : the shape of every error in the API. New reference. */
 json_t *json_from_error(const struct error *err);
 
