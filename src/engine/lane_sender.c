@@ -3,8 +3,9 @@
  *
  * Every run is walked for zero pages: told where the destination has data, left out where it has
  * none. Where packing pays, content goes in PACKED frames, a chunk each. Else long runs go as a
- * PAGES frame of their own whose content sendfile(2) takes straight from the RAM file; short ones
- * are gathered, up to WIRE_RUNS_MOST to a frame, and leave in one sendmsg(2) from the mapping.
+ * PAGES frame of their own whose content sendfile(2) takes straight from the RAM file (unless the
+ * channel encrypts); short ones are gathered, up to WIRE_RUNS_MOST to a frame, and leave in one
+ * sendmsg(2) from the mapping.
  */
 #include "engine/lane_sender.h"
 
@@ -139,6 +140,18 @@ static void note_plain(struct lane_sender *lane, const struct page_run *runs, ui
     }
 }
 
+/* From the RAM file where the channel can, else out of the mapping. */
+static int send_content(struct lane_sender *lane, struct page_run run, struct error *err)
+{
+    const struct engine_source_guest *guest = lane->guest;
+    uint64_t offset = run.first * ENGINE_PAGE_SIZE, bytes = run.count * ENGINE_PAGE_SIZE;
+    if (lane->stream->channel->operations->send_file) {
+        return stream_send_file(lane->stream, guest->memory_fd, offset, bytes, false, err);
+    }
+    struct iovec content = {(void *)(guest->memory + offset), bytes};
+    return stream_send_pieces(lane->stream, &content, 1, false, err);
+}
+
 /* One PAGES frame for one long run. */
 static int send_long_run(struct lane_sender *lane, struct page_run run, struct error *err)
 {
@@ -146,8 +159,7 @@ static int send_long_run(struct lane_sender *lane, struct page_run run, struct e
     struct iovec table = {lane->table, encode_table(lane, WIRE_PAGES, PACK_NONE, &run, 1, bytes)};
     int result = stream_send_pieces(lane->stream, &table, 1, true, err);
     if (result == 0) {
-        result = stream_send_file(lane->stream, lane->guest->memory_fd,
-                                  run.first * ENGINE_PAGE_SIZE, bytes, false, err);
+        result = send_content(lane, run, err);
     }
     if (result == 0) {
         note_plain(lane, &run, 1);

@@ -148,12 +148,15 @@ static int start(struct destination_lane *lane, struct error *err)
     return result;
 }
 
-static void admit(struct destination_lanes *lanes, int fd)
+static void admit(struct destination_lanes *lanes, int fd, struct secure_stream *secure)
 {
     struct destination_lane *lane = &lanes->lane[lanes->count];
     struct error err = ERROR_NONE;
     *lane = (struct destination_lane){.lanes = lanes};
     socket_channel_init(&lane->channel, fd, lanes->cancelled);
+    if (secure) {
+        secure_channel_adopt(&lane->channel, secure);
+    }
     lane->channel.stall_limit_ns = GREETING_NS;
     lane->stream = (struct stream){.channel = &lane->channel.channel, .peer = "source"};
     int result = greet(lane, &err);
@@ -172,16 +175,18 @@ static void *doorman_thread(void *argument)
     const struct mover_setup *setup = lanes->setup;
     struct error err = ERROR_NONE;
     CLEANUP_LOBBY struct lobby lobby;
-    lobby_init(&lobby, setup->listen_fds, setup->listen_count);
+    lobby_init(&lobby, setup->listen_fds, setup->listen_count, lanes->context);
     while (lanes->count < lanes->most && !atomic_load(&lanes->closing)) {
-        int fd = lobby_wait(&lobby, SLICE_NS, &err);
+        struct secure_stream *secure;
+        int fd = lobby_wait(&lobby, SLICE_NS, &secure, &err);
         if (fd >= 0) {
-            admit(lanes, fd);
+            admit(lanes, fd, secure);
         } else if (fd != -EAGAIN) {
             log_warning("no further connections are let in: %s", err.message);
             break;
         }
     }
+    secure_context_forget(lanes->context);
     return NULL;
 }
 
@@ -304,6 +309,7 @@ static void close_lanes(void *argument)
 /* ---- the whole ---- */
 
 struct destination_lanes *destination_lanes_new(const struct mover_setup *setup,
+                                                struct secure_context *context,
                                                 const struct engine_destination_guest *guest,
                                                 const atomic_bool *cancelled)
 {
@@ -321,6 +327,7 @@ struct destination_lanes *destination_lanes_new(const struct mover_setup *setup,
         return NULL;
     }
     lanes->setup = setup;
+    lanes->context = context;
     lanes->guest = guest;
     lanes->cancelled = cancelled;
     lanes->engine = (struct engine_arrivals){.operations = &operations, .arrivals = lanes};

@@ -9,8 +9,8 @@
 #include <stdatomic.h>
 
 #include "engine/arrivals.h"
+#include "mover/secure_channel.h"
 #include "mover/setup.h"
-#include "mover/socket_channel.h"
 
 #define DESTINATION_LANES_MOST (MOVER_CHANNELS_MOST - 1)
 
@@ -31,6 +31,7 @@ struct destination_lane {
 
 struct destination_lanes {
     const struct mover_setup *setup;
+    struct secure_context *context; /* NULL: no encryption */
     const struct engine_destination_guest *guest;
     const atomic_bool *cancelled;
     const struct page_set *received;
@@ -51,8 +52,10 @@ struct destination_lanes {
 /* How many connections this host takes for one move. */
 unsigned destination_lanes_channels(void);
 
-/* All is borrowed. NULL when there is no memory. */
+/* All is borrowed. `context` (NULL: no encryption) forgets its key once nobody is let in any more.
+ * NULL when there is no memory. */
 struct destination_lanes *destination_lanes_new(const struct mover_setup *setup,
+                                                struct secure_context *context,
                                                 const struct engine_destination_guest *guest,
                                                 const atomic_bool *cancelled);
 /* Hangs up, whatever is on its way. NULL is fine. */

@@ -2,10 +2,11 @@
  * The side that receives: see session.h.
  *
  * The port is open to the migration network, so whoever connects may be a stranger: a scanner, or
- * an attacker who wants the move to fail. Connections wait in a lobby until they say something; the
- * first that does is heard, and heard out only for a moment before it has shown the move's secret.
- * One that has not is dropped and the next one heard. The true source speaks as soon as it is
- * connected.
+ * an attacker who wants the move to fail. Connections wait in a lobby until they have shown the
+ * move's key in a TLS handshake; nothing of ours is read from those that cannot. Without encryption
+ * the first that says something is heard, and heard out only for a moment before it has shown the
+ * move's secret. One that has not is dropped and the next one heard. The true source speaks as soon
+ * as it is connected.
  */
 #include <errno.h>
 #include <string.h>
@@ -16,8 +17,8 @@
 #include "mover/destination_lanes.h"
 #include "mover/lobby.h"
 #include "mover/report.h"
+#include "mover/secure_channel.h"
 #include "mover/session.h"
-#include "mover/socket_channel.h"
 
 #define PEER_TIMEOUT_NS (60 * NANOSECONDS_PER_SECOND) /* for the source to come */
 #define STRANGER_STALL_NS \
@@ -26,6 +27,7 @@
 
 struct destination_session {
     struct control_server *server;
+    struct secure_context *context; /* NULL: no encryption */
     struct socket_channel channel;
     struct destination_guest guest;
     bool knows_peer; /* it has shown the secret */
@@ -70,8 +72,8 @@ static enum engine_outcome run_engine(struct destination_session *session,
         .progress = tell_progress, .cancelled = is_cancelled, .observer = session};
     struct engine_destination_options options = {.silence_limit_ns = setup->silence_limit_ns,
                                                  .channels_most = destination_lanes_channels()};
-    struct destination_lanes *lanes =
-        destination_lanes_new(setup, &session->guest.guest, &session->server->cancelled);
+    struct destination_lanes *lanes = destination_lanes_new(
+        setup, session->context, &session->guest.guest, &session->server->cancelled);
     memcpy(options.token, setup->token, sizeof(options.token));
     memcpy(options.move_id, setup->move_id, sizeof(options.move_id));
     enum engine_outcome outcome = engine_destination_run(
@@ -81,12 +83,26 @@ static enum engine_outcome run_engine(struct destination_session *session,
     return outcome;
 }
 
-/* The next connection that has something to say. */
+static void let_in(struct destination_session *session, int fd, struct secure_stream *secure)
+{
+    socket_channel_init(&session->channel, fd, &session->server->cancelled);
+    if (secure) {
+        secure_channel_adopt(&session->channel, secure);
+    }
+    session->channel.stall_limit_ns = STRANGER_STALL_NS;
+}
+
+/* The next connection that may come in: session->channel is it. */
 static int await_peer(struct destination_session *session, struct lobby *lobby, uint64_t deadline,
                       struct error *err)
 {
     for (;;) {
-        int fd = lobby_wait(lobby, SLICE_NS, err);
+        struct secure_stream *secure = NULL;
+        int fd = lobby_wait(lobby, SLICE_NS, &secure, err);
+        if (fd >= 0) {
+            let_in(session, fd, secure);
+            return 0;
+        }
         if (fd != -EAGAIN) {
             return fd;
         }
@@ -106,14 +122,11 @@ static enum engine_outcome receive_move(struct destination_session *session,
 {
     CLEANUP_LOBBY struct lobby lobby;
     uint64_t deadline = clock_monotonic_ns() + PEER_TIMEOUT_NS;
-    lobby_init(&lobby, setup->listen_fds, setup->listen_count);
+    lobby_init(&lobby, setup->listen_fds, setup->listen_count, session->context);
     for (;;) {
-        int fd = await_peer(session, &lobby, deadline, err);
-        if (fd < 0) {
+        if (await_peer(session, &lobby, deadline, err) < 0) {
             return ENGINE_OUTCOME_STAYED;
         }
-        socket_channel_init(&session->channel, fd, &session->server->cancelled);
-        session->channel.stall_limit_ns = STRANGER_STALL_NS;
         enum engine_outcome outcome = run_engine(session, setup, statistics, err);
         socket_channel_done(&session->channel);
         if (session->knows_peer || err->code == ECANCELED) {
@@ -125,10 +138,11 @@ static enum engine_outcome receive_move(struct destination_session *session,
 }
 
 enum engine_outcome destination_session_run(const struct mover_setup *setup,
+                                            struct secure_context *context,
                                             struct control_server *server, json_t **ret_statistics,
                                             struct error *err)
 {
-    struct destination_session session = {.server = server};
+    struct destination_session session = {.server = server, .context = context};
     struct engine_destination_statistics statistics = {0};
     enum engine_outcome outcome = ENGINE_OUTCOME_STAYED;
     if (destination_guest_init(&session.guest, setup, &server->cancelled, err) == 0) {

@@ -1,4 +1,11 @@
-/* Connections that have not said anything yet: the one that speaks first is let in. */
+/*
+ * Connections that have not shown yet that they may come in. Without encryption the one that says
+ * something first is let in; with it, the one that completes its handshake, which nobody can who
+ * does not have the move's key.
+ *
+ * The port is open to a network, so all of it is bounded: the seats, how long anybody keeps one,
+ * and what is logged. Handshakes go on side by side: none waits for another's.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -6,24 +13,36 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/secure_stream.h"
 
 #define LOBBY_SEATS 16
 #define LOBBY_LISTENERS_MOST 16
+#define LOBBY_PATIENCE_NS (5ull * 1000 * 1000 * 1000) /* to speak, or to complete a handshake */
+
+struct lobby_seat {
+    int fd;                       /* owned */
+    struct secure_stream *secure; /* owned; NULL without encryption */
+    uint64_t taken_ns;            /* since when */
+};
 
 struct lobby {
     const int *listeners; /* borrowed */
     size_t listener_count;
-    int seats[LOBBY_SEATS]; /* owned; oldest first */
+    struct secure_context *context;       /* borrowed; NULL: no encryption */
+    struct lobby_seat seats[LOBBY_SEATS]; /* oldest first */
     size_t taken;
+    unsigned turned_away; /* so far, for the log */
 };
 
-/* Up to LOBBY_LISTENERS_MOST listening sockets, borrowed as is their list. */
-void lobby_init(struct lobby *lobby, const int *listeners, size_t listener_count);
+/* Up to LOBBY_LISTENERS_MOST listening sockets, borrowed as are their list and the context. */
+void lobby_init(struct lobby *lobby, const int *listeners, size_t listener_count,
+                struct secure_context *context);
 void lobby_done(struct lobby *lobby);
 
-/* A connection that something was received from, given to the caller; -EAGAIN when none spoke
- * within timeout_ns. When all seats are taken, the one that has been silent longest is hung up on.
- */
-int lobby_wait(struct lobby *lobby, uint64_t timeout_ns, struct error *err);
+/* A connection that may come in, with its established stream (NULL without encryption): both are
+ * the caller's then. -EAGAIN when there was none within timeout_ns. When all seats are taken, the
+ * oldest gives way, who has not shown anything of the key first. */
+int lobby_wait(struct lobby *lobby, uint64_t timeout_ns, struct secure_stream **ret_secure,
+               struct error *err);
 
 #define CLEANUP_LOBBY __attribute__((cleanup(lobby_done)))

@@ -56,19 +56,25 @@ static void log_outcome(const struct mover_setup *setup, enum engine_outcome out
     }
 }
 
-static int run_move(const struct mover_setup *setup, struct error *err)
+static int run_move(struct mover_setup *setup, struct error *err)
 {
+    struct secure_context *context;
     struct control_server server;
     json_t *statistics = NULL;
-    int result = control_server_start(&server, MOVER_CONTROL_FD, err);
+    int result = session_take_key(setup, &context, err);
+    if (result == 0) {
+        result = control_server_start(&server, MOVER_CONTROL_FD, err);
+    }
     if (result < 0) {
-        return result;
+        return result; /* and the process ends, with the key */
     }
     bool is_source = setup->role == MOVER_ROLE_SOURCE;
-    log_info("move %s of %s: %s", setup->move_id, setup->vm_name, mover_role_name(setup->role));
-    enum engine_outcome outcome = is_source
-                                      ? source_session_run(setup, &server, &statistics, err)
-                                      : destination_session_run(setup, &server, &statistics, err);
+    log_info("move %s of %s: %s, %s", setup->move_id, setup->vm_name, mover_role_name(setup->role),
+             context ? "encrypted" : "in clear");
+    enum engine_outcome outcome =
+        is_source ? source_session_run(setup, context, &server, &statistics, err)
+                  : destination_session_run(setup, context, &server, &statistics, err);
+    secure_context_free(context);
     log_outcome(setup, outcome, err);
     control_server_result(&server, report_result(outcome, err, statistics));
     if (outcome == ENGINE_OUTCOME_MOVED && !is_source) {

@@ -100,3 +100,12 @@ void report_add_moment(json_t *statistics, const char *key, uint64_t monotonic_n
         json_object_set_new(statistics, key, json_integer((json_int_t)(clock_realtime_ns() - age)));
     }
 }
+
+void report_add_encryption(json_t *statistics, const struct secure_channel_facts *facts)
+{
+    const char *by = facts->in_kernel ? "kernel" : "openssl";
+    CLEANUP_JSON json_t *part =
+        json_pack("{s:s, s:s?, s:s?}", "encryption", facts->encrypted ? "tls13" : "none",
+                  "encryption_by", facts->encrypted ? by : NULL, "cipher", facts->cipher);
+    json_object_update(statistics, part);
+}

@@ -2,19 +2,19 @@
 #include "mover/setup.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/uuid.h"
 #include "engine/guest.h"
 #include "mover/setup_document.h"
 
 #define DOCUMENT_MOST ((size_t)64 << 10)
-#define TOKEN_DIGITS ((size_t)2 * ENGINE_TOKEN_SIZE)
+#define KEY_DIGITS ((size_t)2 * SECURE_KEY_SIZE) /* of the longest secret */
 #define FD_MOST 1023
 #define WHAT "the mover's setup"
 
@@ -32,13 +32,14 @@ bool mover_setup_tracks(const struct mover_setup *setup)
 
 /* ---- out, in the agent ---- */
 
-static json_t *encode_token(const uint8_t token[ENGINE_TOKEN_SIZE])
+/* At most SECURE_KEY_SIZE bytes, in hexadecimal. */
+static json_t *encode_secret(const uint8_t *bytes, size_t size)
 {
-    char text[TOKEN_DIGITS + 1];
-    for (size_t i = 0; i < ENGINE_TOKEN_SIZE; i++) {
-        snprintf(text + 2 * i, 3, "%02x", token[i]);
-    }
-    return json_string(text);
+    char text[KEY_DIGITS + 1];
+    hex_encode(bytes, size, text);
+    json_t *string = json_string(text);
+    explicit_bzero(text, sizeof(text));
+    return string;
 }
 
 static json_t *encode_nics(const struct mover_setup *setup)
@@ -121,8 +122,12 @@ static json_t *encode_move(const struct mover_setup *setup)
     CLEANUP_JSON json_t *document = json_pack(
         "{s:s, s:s, s:s, s:s, s:o, s:I, s:i, s:i, s:o}", "role", mover_role_name(setup->role),
         "engine", engine_names[setup->engine], "move_id", setup->move_id, "vm_name", setup->vm_name,
-        "token", encode_token(setup->token), "memory_size", (json_int_t)setup->memory_size,
-        "memory_fd", setup->memory_fd, "qmp_fd", setup->qmp_fd, "nics", encode_nics(setup));
+        "token", encode_secret(setup->token, sizeof(setup->token)), "memory_size",
+        (json_int_t)setup->memory_size, "memory_fd", setup->memory_fd, "qmp_fd", setup->qmp_fd,
+        "nics", encode_nics(setup));
+    if (setup->encrypted) {
+        json_object_set_new(document, "key", encode_secret(setup->key, sizeof(setup->key)));
+    }
     int result = setup->role == MOVER_ROLE_SOURCE ? encode_source(document, setup)
                                                   : encode_destination(document, setup);
     return result < 0 ? NULL : steal_pointer(&document);
@@ -188,23 +193,28 @@ static int get_text(const json_t *object, const char *key, char *text, size_t si
     return 0;
 }
 
-static int decode_token(const json_t *object, uint8_t token[ENGINE_TOKEN_SIZE], struct error *err)
+/* At most SECURE_KEY_SIZE bytes. A message about one never repeats it. */
+static int decode_secret(const json_t *object, const char *key, uint8_t *bytes, size_t size,
+                         struct error *err)
 {
-    char text[TOKEN_DIGITS + 1];
-    int result = get_text(object, "token", text, sizeof(text), err);
-    if (result < 0) {
-        return result;
+    char text[KEY_DIGITS + 1];
+    int result = get_text(object, key, text, 2 * size + 1, err);
+    if (result == 0 && !hex_decode(text, bytes, size)) {
+        result = error_set(err, EINVAL, WHAT ": \"%s\" must be %zu lower-case hexadecimal digits",
+                           key, 2 * size);
     }
-    if (strspn(text, "0123456789abcdef") != TOKEN_DIGITS) {
-        return error_set(err, EINVAL, WHAT ": \"token\" must be %zu lower-case hexadecimal digits",
-                         TOKEN_DIGITS);
-    }
-    for (size_t i = 0; i < ENGINE_TOKEN_SIZE; i++) {
-        unsigned byte;
-        sscanf(text + 2 * i, "%2x", &byte);
-        token[i] = (uint8_t)byte;
-    }
-    return 0;
+    explicit_bzero(text, sizeof(text));
+    return result;
+}
+
+/* Without a key the channels are not encrypted; null is no key, and an error. */
+static int decode_secrets(const json_t *document, struct mover_setup *setup, struct error *err)
+{
+    int result = decode_secret(document, "token", setup->token, sizeof(setup->token), err);
+    setup->encrypted = json_object_get(document, "key") != NULL;
+    return result < 0 || !setup->encrypted
+               ? result
+               : decode_secret(document, "key", setup->key, sizeof(setup->key), err);
 }
 
 static int decode_nics(const json_t *document, struct mover_setup *setup, struct error *err)
@@ -406,7 +416,7 @@ static int decode_move(const json_t *document, struct mover_setup *setup, struct
         result = get_text(document, "vm_name", setup->vm_name, sizeof(setup->vm_name), err);
     }
     if (result == 0) {
-        result = decode_token(document, setup->token, err);
+        result = decode_secrets(document, setup, err);
     }
     if (result == 0) {
         result = decode_memory(document, setup, err);
@@ -464,21 +474,35 @@ int mover_setup_decode(const json_t *document, struct mover_setup *ret_setup, st
     if (result == 0) {
         *ret_setup = setup;
     }
+    explicit_bzero(setup.key, sizeof(setup.key));
     return result;
+}
+
+/* Into one piece of memory, so that no copy of the secrets is left where it was. */
+static int read_document(int fd, struct buffer *text, struct error *err)
+{
+    uint8_t *space = buffer_reserve(text, DOCUMENT_MOST + 1);
+    ssize_t got = space ? 1 : -1;
+    while (got > 0 && text->length <= DOCUMENT_MOST) {
+        got = read(fd, space + text->length, DOCUMENT_MOST + 1 - text->length);
+        text->length += got > 0 ? (size_t)got : 0;
+    }
+    if (got < 0 || text->length > DOCUMENT_MOST) {
+        return error_set_errno(err, got < 0 ? errno : EFBIG, "cannot read " WHAT);
+    }
+    return 0;
 }
 
 int mover_setup_read(int fd, struct mover_setup *ret_setup, struct error *err)
 {
     CLEANUP_BUFFER struct buffer text = {0};
-    ssize_t got;
-    do {
-        uint8_t *space = buffer_reserve(&text, DOCUMENT_MOST);
-        got = space ? read(fd, space, DOCUMENT_MOST) : -1;
-        text.length += got > 0 ? (size_t)got : 0;
-    } while (got > 0 && text.length <= DOCUMENT_MOST);
-    if (got < 0 || text.length > DOCUMENT_MOST) {
-        return error_set_errno(err, got < 0 ? errno : EFBIG, "cannot read " WHAT);
+    int result = read_document(fd, &text, err);
+    if (result < 0) {
+        return result;
     }
     CLEANUP_JSON json_t *document = json_parse((const char *)text.data, text.length, WHAT, err);
-    return document ? mover_setup_decode(document, ret_setup, err) : -EINVAL;
+    explicit_bzero(text.data, text.length);
+    result = document ? mover_setup_decode(document, ret_setup, err) : -EINVAL;
+    json_wipe(document, "key");
+    return result;
 }

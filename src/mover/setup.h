@@ -1,7 +1,8 @@
 /*
  * What a mover is told when it starts: one JSON document on descriptor MOVER_SETUP_FD, which names
  * the other descriptors by number. The agent opens everything; the mover opens nothing, and runs as
- * its own user without capabilities. Secrets are in the document, never on the command line.
+ * its own user without capabilities. Secrets are in the document, never on the command line, nor in
+ * any log; what was read of them is wiped.
  */
 #pragma once
 
@@ -11,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/process.h"
+#include "base/secure_stream.h"
 #include "engine/source.h"
 
 #define MOVER_SETUP_FD 3 /* readable: the setup document */
@@ -54,6 +56,8 @@ struct mover_setup {
     char move_id[37];
     char vm_name[64];
     uint8_t token[ENGINE_TOKEN_SIZE];
+    bool encrypted;               /* all channels, with `key` */
+    uint8_t key[SECURE_KEY_SIZE]; /* this move's alone */
     uint64_t memory_size;
     int memory_fd; /* RAM file: writable at the destination, elsewhere read-only */
     int qmp_fd;    /* a negotiated monitor of the VM's QEMU, the mover's alone */

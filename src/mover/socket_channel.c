@@ -29,8 +29,7 @@ static int lost(int code, const char *doing, struct error *err)
     return error_set_errno(err, code, "the connection to the other side was lost while %s", doing);
 }
 
-/* Waits until the socket can go on. A cancelled move waits a little: for a last word. */
-static int await(const struct socket_channel *socket, short events, struct error *err)
+int socket_channel_await(const struct socket_channel *socket, short events, struct error *err)
 {
     uint64_t began = clock_monotonic_ns();
     for (;;) {
@@ -55,7 +54,7 @@ static int retry(const struct socket_channel *socket, short events, const char *
     if (errno == EINTR) {
         return 0;
     }
-    return errno == EAGAIN ? await(socket, events, err) : lost(errno, doing, err);
+    return errno == EAGAIN ? socket_channel_await(socket, events, err) : lost(errno, doing, err);
 }
 
 /* Takes `done` bytes off the front; returns how many pieces are left. */
@@ -73,7 +72,7 @@ static int advance(struct iovec **pieces, int count, size_t done)
     return count;
 }
 
-static size_t total_length(const struct iovec *pieces, int count)
+size_t socket_channel_length(const struct iovec *pieces, int count)
 {
     size_t length = 0;
     for (int i = 0; i < count; i++) {
@@ -82,9 +81,7 @@ static size_t total_length(const struct iovec *pieces, int count)
     return length;
 }
 
-/* A wait ends when so many bytes are there, not at every segment: fewer, larger reads. No more than
- * are certain to come, or it would not end. */
-static void set_wakeup(struct socket_channel *socket, size_t bytes)
+void socket_channel_set_wakeup(struct socket_channel *socket, size_t bytes)
 {
     int wanted = (int)(bytes < WAKEUP_BYTES_MOST ? bytes : WAKEUP_BYTES_MOST);
     if (wanted != socket->wakeup_bytes &&
@@ -113,7 +110,7 @@ static int transfer(struct socket_channel *socket, const struct iovec *pieces, i
         }
         if (done < 0) {
             if (!sending) {
-                set_wakeup(socket, total_length(next, count));
+                socket_channel_set_wakeup(socket, socket_channel_length(next, count));
             }
             int result = sending ? retry(socket, POLLOUT, "sending", err)
                                  : retry(socket, POLLIN, "receiving", err);
@@ -167,10 +164,10 @@ static int channel_send_file(void *channel, int fd, uint64_t offset, uint64_t le
     return 0;
 }
 
-static int channel_wait_readable(void *channel, uint64_t timeout_ns, struct error *err)
+int socket_channel_wait_readable(void *channel, uint64_t timeout_ns, struct error *err)
 {
     struct socket_channel *socket = channel;
-    set_wakeup(socket, 1);
+    socket_channel_set_wakeup(socket, 1);
     struct pollfd poller = {.fd = socket->fd, .events = POLLIN};
     struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / NANOSECONDS_PER_SECOND),
                                .tv_nsec = (long)(timeout_ns % NANOSECONDS_PER_SECOND)};
@@ -181,7 +178,7 @@ static int channel_wait_readable(void *channel, uint64_t timeout_ns, struct erro
     return ready > 0;
 }
 
-static uint64_t channel_queued(void *channel)
+uint64_t socket_channel_queued(void *channel)
 {
     struct socket_channel *socket = channel;
     int queued = 0;
@@ -194,8 +191,8 @@ void socket_channel_init(struct socket_channel *socket, int fd, const atomic_boo
         .send = channel_send,
         .send_file = channel_send_file,
         .receive = channel_receive,
-        .wait_readable = channel_wait_readable,
-        .queued = channel_queued,
+        .wait_readable = socket_channel_wait_readable,
+        .queued = socket_channel_queued,
     };
     int on = 1;
     *socket = (struct socket_channel){.fd = fd,
@@ -209,5 +206,7 @@ void socket_channel_init(struct socket_channel *socket, int fd, const atomic_boo
 
 void socket_channel_done(struct socket_channel *socket)
 {
+    secure_stream_free(socket->secure);
+    socket->secure = NULL;
     close_fd(&socket->fd);
 }

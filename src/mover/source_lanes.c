@@ -83,6 +83,9 @@ static int connect_lane(struct source_lane *lane, struct error *err)
     if (result == 0) {
         result = socket_connect_end(fd, path->address, path->port, SOURCE_LANES_CONNECT_NS, err);
     }
+    if (result == 0 && lane->lanes->context) {
+        result = secure_channel_greet(&lane->channel, lane->lanes->context, err);
+    }
     if (result == 0) {
         result = greet(lane, err);
     }
@@ -171,6 +174,26 @@ static void serve(struct source_lane *lane)
     }
 }
 
+static unsigned count_state(const struct source_lanes *lanes, enum source_lane_state state)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < lanes->lane_count; i++) {
+        count += lanes->lane[i].state == state;
+    }
+    return count;
+}
+
+/* The last one to come leaves no key behind. The lock is held. */
+static void settle_state(struct source_lane *lane, enum source_lane_state state)
+{
+    struct source_lanes *lanes = lane->lanes;
+    lane->state = state;
+    if (count_state(lanes, SOURCE_LANE_CONNECTING) == 0) {
+        secure_context_forget(lanes->context);
+    }
+    pthread_cond_broadcast(&lanes->changed);
+}
+
 static void *lane_thread(void *argument)
 {
     struct source_lane *lane = argument;
@@ -181,8 +204,7 @@ static void *lane_thread(void *argument)
         log_warning("connection %u of the move is done without: %s", lane->number, err.message);
     }
     pthread_mutex_lock(&lanes->lock);
-    lane->state = result < 0 ? SOURCE_LANE_GONE : SOURCE_LANE_READY;
-    pthread_cond_broadcast(&lanes->changed);
+    settle_state(lane, result < 0 ? SOURCE_LANE_GONE : SOURCE_LANE_READY);
     if (result == 0) {
         serve(lane);
     }
@@ -196,15 +218,6 @@ static void *lane_thread(void *argument)
 static bool await_change(struct source_lanes *lanes, uint64_t deadline)
 {
     return condition_wait(&lanes->changed, &lanes->lock, deadline);
-}
-
-static unsigned count_state(const struct source_lanes *lanes, enum source_lane_state state)
-{
-    unsigned count = 0;
-    for (unsigned i = 0; i < lanes->lane_count; i++) {
-        count += lanes->lane[i].state == state;
-    }
-    return count;
 }
 
 static void start_lane(struct source_lanes *lanes, unsigned number)
@@ -395,7 +408,8 @@ static void close_lanes(void *argument)
 
 /* ---- the whole ---- */
 
-struct source_lanes *source_lanes_new(const struct mover_setup *setup, const atomic_bool *cancelled)
+struct source_lanes *source_lanes_new(const struct mover_setup *setup,
+                                      struct secure_context *context, const atomic_bool *cancelled)
 {
     static const struct engine_lanes_operations operations = {
         .open = open_lanes,
@@ -412,6 +426,7 @@ struct source_lanes *source_lanes_new(const struct mover_setup *setup, const ato
         return NULL;
     }
     lanes->setup = setup;
+    lanes->context = context;
     lanes->cancelled = cancelled;
     processor_idle_init(&lanes->idle, setup->options.compress ? setup->processor_fd : -1);
     lanes->engine = (struct engine_lanes){.operations = &operations,

@@ -11,8 +11,8 @@
 #include "engine/lanes.h"
 #include "mover/lane_count.h"
 #include "mover/processor_idle.h"
+#include "mover/secure_channel.h"
 #include "mover/setup.h"
-#include "mover/socket_channel.h"
 
 #define SOURCE_LANES_MOST (MOVER_CHANNELS_MOST - 1)
 #define SOURCE_LANES_CONNECT_NS 2000000000ull /* for a connection to be made */
@@ -40,6 +40,7 @@ struct source_lane {
 
 struct source_lanes {
     const struct mover_setup *setup;
+    struct secure_context *context; /* NULL: no encryption */
     const atomic_bool *cancelled;
     const struct lane_terms *terms;
 
@@ -64,9 +65,10 @@ struct source_lanes {
  */
 unsigned source_lanes_channels(const struct mover_setup *setup);
 
-/* All is borrowed. NULL when there is no memory. */
+/* All is borrowed. `context` (NULL: no encryption) forgets its key once every connection has come
+ * or failed. NULL when there is no memory. */
 struct source_lanes *source_lanes_new(const struct mover_setup *setup,
-                                      const atomic_bool *cancelled);
+                                      struct secure_context *context, const atomic_bool *cancelled);
 /* Hangs up, whatever is on its way. NULL is fine. */
 void source_lanes_free(struct source_lanes *lanes);
 

@@ -6,8 +6,8 @@
 #include "base/socket.h"
 #include "mover/native_guest.h"
 #include "mover/report.h"
+#include "mover/secure_channel.h"
 #include "mover/session.h"
-#include "mover/socket_channel.h"
 #include "mover/source_guest.h"
 #include "mover/source_lanes.h"
 
@@ -16,6 +16,7 @@
 
 struct source_session {
     struct control_server *server;
+    struct secure_context *context; /* NULL: no encryption */
     struct socket_channel channel;
     bool is_native; /* which of the two guests it is */
     struct source_guest tracked;
@@ -62,34 +63,54 @@ static enum engine_verdict commit(void *ownership)
     return control_server_ask(session->server, CONTROL_QUESTION_COMMIT);
 }
 
-/* Over one path after the other, for a network may be down; in attempts, so that a cancel is seen
- * in between. */
+static int connect_once(struct source_session *session, const struct mover_path *path,
+                        struct error *err)
+{
+    int fd = socket_connect_tcp_from(path->local_address, path->address, path->port,
+                                     CONNECT_ATTEMPT_NS, err);
+    if (fd < 0) {
+        return fd;
+    }
+    socket_channel_init(&session->channel, fd, &session->server->cancelled);
+    int result =
+        session->context ? secure_channel_greet(&session->channel, session->context, err) : 0;
+    if (result < 0) {
+        socket_channel_done(&session->channel);
+    }
+    return result;
+}
+
+/* A network may be down, and strangers may crowd the lobby. Else it fails for good. */
+static bool may_try_again(int result, size_t attempts, const struct mover_setup *setup)
+{
+    return attempts < setup->path_count || result == -ETIMEDOUT || result == -ECONNRESET;
+}
+
+/* Over one path after the other; in attempts, so that a cancel is seen in between. */
 static int connect_patiently(struct source_session *session, const struct mover_setup *setup,
                              struct error *err)
 {
     uint64_t deadline = clock_monotonic_ns() + CONNECT_TIMEOUT_NS;
-    size_t attempt = 0;
-    int fd;
+    size_t attempts = 0;
+    int result;
     do {
-        const struct mover_path *path = &setup->paths[attempt++ % setup->path_count];
+        const struct mover_path *path = &setup->paths[attempts++ % setup->path_count];
         if (session_cancelled(session->server)) {
             return error_set(err, ECANCELED, "the move was cancelled");
         }
-        fd = socket_connect_tcp_from(path->local_address, path->address, path->port,
-                                     CONNECT_ATTEMPT_NS, err);
-    } while (fd < 0 && (fd == -ETIMEDOUT || attempt < setup->path_count) &&
+        result = connect_once(session, path, err);
+    } while (result < 0 && result != -ECANCELED && may_try_again(result, attempts, setup) &&
              clock_monotonic_ns() < deadline);
-    return fd;
+    return result;
 }
 
 static int connect_channel(struct source_session *session, const struct mover_setup *setup,
                            struct error *err)
 {
-    int fd = connect_patiently(session, setup, err);
-    if (fd < 0) {
-        return fd == -ECANCELED ? fd : error_wrap(err, "cannot reach the destination");
+    int result = connect_patiently(session, setup, err);
+    if (result < 0) {
+        return result == -ECANCELED ? result : error_wrap(err, "cannot reach the destination");
     }
-    socket_channel_init(&session->channel, fd, &session->server->cancelled);
     return 0;
 }
 
@@ -103,7 +124,11 @@ static enum engine_outcome run_engine(struct source_session *session,
         .progress = tell_progress, .cancelled = session_cancelled, .observer = session->server};
     struct engine_source_options options = setup->options;
     CLEANUP_LANES struct source_lanes *lanes =
-        session->is_native ? NULL : source_lanes_new(setup, &session->server->cancelled);
+        session->is_native ? NULL
+                           : source_lanes_new(setup, session->context, &session->server->cancelled);
+    if (!lanes) { /* this was the only channel */
+        secure_context_forget(session->context);
+    }
     options.channels = lanes ? source_lanes_channels(setup) : 1;
     return engine_source_run(&options, session->guest, &session->channel.channel,
                              lanes ? &lanes->engine : NULL, &clock, &ownership, &observer,
@@ -111,20 +136,24 @@ static enum engine_outcome run_engine(struct source_session *session,
 }
 
 enum engine_outcome source_session_run(const struct mover_setup *setup,
+                                       struct secure_context *context,
                                        struct control_server *server, json_t **ret_statistics,
                                        struct error *err)
 {
-    struct source_session session = {.server = server};
+    struct source_session session = {.server = server, .context = context};
+    struct secure_channel_facts facts = {0};
     struct engine_statistics statistics = {.predicted_blackout_ns = UINT64_MAX};
     enum engine_outcome outcome = ENGINE_OUTCOME_STAYED;
     if (init_guest(&session, setup, err) == 0) {
         if (connect_channel(&session, setup, err) == 0) {
+            facts = secure_channel_facts(&session.channel);
             outcome = run_engine(&session, setup, &statistics, err);
             socket_channel_done(&session.channel);
         }
         end_guest(&session, &statistics);
     }
     *ret_statistics = report_source_statistics(&statistics, &setup->options);
+    report_add_encryption(*ret_statistics, &facts);
     report_add_moment(*ret_statistics, "stopped_at_ns", session.stream->marks.stopped_ns);
     return outcome;
 }

@@ -78,10 +78,11 @@ static int write_document(int fd, const struct mover_setup *setup, struct error 
         return error_set_errno(err, ENOMEM, "cannot write the mover's setup");
     }
     size_t length = strlen(text);
-    if (write(fd, text, length) != (ssize_t)length || lseek(fd, 0, SEEK_SET) < 0) {
-        return error_set_errno(err, errno, "cannot write the mover's setup");
-    }
-    return 0;
+    bool written = write(fd, text, length) == (ssize_t)length && lseek(fd, 0, SEEK_SET) == 0;
+    int code = errno;
+    explicit_bzero(text, length);
+    json_wipe(document, "key");
+    return written ? 0 : error_set_errno(err, code, "cannot write the mover's setup");
 }
 
 /* What both ways to start one have in common. */
@@ -122,6 +123,7 @@ static int start(const struct start *start, int control, struct process_identity
                                 .uid = start->uid,
                                 .gid = (gid_t)start->uid};
     int result = write_document(document, &renumbered, err);
+    explicit_bzero(renumbered.key, sizeof(renumbered.key));
     return result < 0 ? result : process_start(&spec, ret_process, err);
 }
 

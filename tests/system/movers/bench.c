@@ -205,7 +205,7 @@ static void close_setup(struct mover_setup *setup)
 
 struct process_identity bench_start_mover(const struct bench *bench, const struct bench_vm *vm,
                                           enum mover_role role, int listen_fd, uint16_t peer_port,
-                                          const uint8_t token[ENGINE_TOKEN_SIZE],
+                                          const struct bench_secrets *secrets,
                                           struct mover_control *control)
 {
     bool is_source = role == MOVER_ROLE_SOURCE;
@@ -232,7 +232,9 @@ struct process_identity bench_start_mover(const struct bench *bench, const struc
     };
     CLEANUP_FREE char *path = file_path("%s/mover.sock", vm->folder);
     CLEANUP_FREE char *log = file_path("%s/mover.log", vm->folder);
-    memcpy(setup.token, token, sizeof(setup.token));
+    memcpy(setup.token, secrets->token, sizeof(setup.token));
+    memcpy(setup.key, secrets->key, sizeof(setup.key));
+    setup.encrypted = !bench->options.in_clear;
     if (is_source) {
         take_tracking(&setup, vm);
     }

@@ -28,6 +28,7 @@ struct bench_options {
     uint64_t disk_bytes; /* 0: no disk */
     enum mover_engine engine;
     uint64_t bandwidth_limit; /* bytes a second; 0: none */
+    bool in_clear;            /* channels without encryption */
 };
 
 struct bench {
@@ -35,6 +36,12 @@ struct bench {
     char folder[64];
     int disk_fd[2]; /* two open file descriptions of one file; -1: no disk */
     unsigned vms_started;
+};
+
+/* What the agents of both sides give their movers. */
+struct bench_secrets {
+    uint8_t token[ENGINE_TOKEN_SIZE];
+    uint8_t key[SECURE_KEY_SIZE];
 };
 
 /* A VM, as an agent holds it. */
@@ -61,7 +68,7 @@ int bench_vm_monitor(const struct bench_vm *vm, const char *socket);
 /* Starts a mover for the VM. `peer_port` is the destination's, which listens on `listen_fd`. */
 struct process_identity bench_start_mover(const struct bench *bench, const struct bench_vm *vm,
                                           enum mover_role role, int listen_fd, uint16_t peer_port,
-                                          const uint8_t token[ENGINE_TOKEN_SIZE],
+                                          const struct bench_secrets *secrets,
                                           struct mover_control *control);
 
 /* One line to the guest's report port, its answer as JSON (new reference). */

@@ -2,7 +2,8 @@
  * Moves a real guest between two QEMUs by two drover-movers, and plays their agents:
  *
  *   move-pair --kernel FILE --initramfs FILE [--append TEXT] [--memory MIB] [--disk MIB] [--no-vga]
- *             [--native] [--bandwidth BYTES] [--moves N] [--fault ACTION@MOMENT]... [--logs]
+ *             [--native] [--bandwidth BYTES] [--in-clear] [--moves N]
+ *             [--fault ACTION@MOMENT]... [--logs]
  *
  * ACTION: cancel, kill-source-mover, kill-destination-mover, kill-shadow, stranger
  * MOMENT: connect (stranger only), pre-copy, switchover, commit
@@ -172,8 +173,8 @@ static void print_move(const struct move *move)
 static void start_movers(struct move *move, const struct bench *bench)
 {
     struct error err = ERROR_NONE;
-    uint8_t token[ENGINE_TOKEN_SIZE];
-    random_bytes(token, sizeof(token));
+    struct bench_secrets secrets;
+    random_bytes(&secrets, sizeof(secrets));
     CLEANUP_CLOSE int listener = socket_listen_tcp("127.0.0.1", 0, &move->port, &err);
     if (listener < 0) {
         bench_fail("cannot listen", &err);
@@ -181,10 +182,10 @@ static void start_movers(struct move *move, const struct bench *bench)
     struct side *destination = &move->sides[DESTINATION];
     struct side *source = &move->sides[SOURCE];
     destination->mover = bench_start_mover(bench, &destination->vm, MOVER_ROLE_DESTINATION,
-                                           listener, 0, token, &destination->control);
+                                           listener, 0, &secrets, &destination->control);
     strike(move, "connect");
-    source->mover = bench_start_mover(bench, &source->vm, MOVER_ROLE_SOURCE, -1, move->port, token,
-                                      &source->control);
+    source->mover = bench_start_mover(bench, &source->vm, MOVER_ROLE_SOURCE, -1, move->port,
+                                      &secrets, &source->control);
 }
 
 /* Both sides' logs, QEMU's and the mover's, on standard error. */
@@ -256,6 +257,7 @@ static void parse_options(int argc, char **argv, struct bench_options *options, 
                                           {"logs", no_argument, NULL, 'l'},
                                           {"native", no_argument, NULL, 'q'},
                                           {"bandwidth", required_argument, NULL, 'b'},
+                                          {"in-clear", no_argument, NULL, 'c'},
                                           {NULL, 0, NULL, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
@@ -289,6 +291,9 @@ static void parse_options(int argc, char **argv, struct bench_options *options, 
             break;
         case 'b':
             options->bandwidth_limit = strtoull(optarg, NULL, 10);
+            break;
+        case 'c':
+            options->in_clear = true;
             break;
         case 'l':
             plan->logs = true;

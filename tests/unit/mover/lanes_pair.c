@@ -55,10 +55,18 @@ static void make_setup(struct lanes_pair *pair)
     lanes_pair_add_path(pair, port);
 }
 
-int lanes_pair_set_up(void **state)
+static int set_up(bool secure, void **state)
 {
     struct lanes_pair *pair = calloc(1, sizeof(*pair));
     make_setup(pair);
+    if (secure) {
+        assert_int_equal(secure_context_new(SECURE_CLIENT, LANES_PAIR_KEY, LANES_PAIR_MOVE,
+                                            &pair->source_key, NULL),
+                         0);
+        assert_int_equal(secure_context_new(SECURE_SERVER, LANES_PAIR_KEY, LANES_PAIR_MOVE,
+                                            &pair->destination_key, NULL),
+                         0);
+    }
     pair->memory = make_memory(&pair->memory_fd);
     pair->copy = make_memory(&pair->copy_fd);
     pair->clock = (struct engine_clock){.now_ns = now_ns, .sleep_ns = sleep_ns};
@@ -70,11 +78,21 @@ int lanes_pair_set_up(void **state)
         .guest = &pair->source_guest, .clock = &pair->clock, .delivered = &pair->delivered};
     assert_int_equal(page_set_init(&pair->delivered, LANES_PAIR_PAGES), 0);
     assert_int_equal(page_set_init(&pair->received, LANES_PAIR_PAGES), 0);
-    pair->source = source_lanes_new(&pair->setup, &pair->cancelled);
-    pair->destination =
-        destination_lanes_new(&pair->setup, &pair->destination_guest, &pair->cancelled);
+    pair->source = source_lanes_new(&pair->setup, pair->source_key, &pair->cancelled);
+    pair->destination = destination_lanes_new(&pair->setup, pair->destination_key,
+                                              &pair->destination_guest, &pair->cancelled);
     *state = pair;
     return 0;
+}
+
+int lanes_pair_set_up(void **state)
+{
+    return set_up(false, state);
+}
+
+int lanes_pair_set_up_secure(void **state)
+{
+    return set_up(true, state);
 }
 
 int lanes_pair_tear_down(void **state)
@@ -82,6 +100,8 @@ int lanes_pair_tear_down(void **state)
     struct lanes_pair *pair = *state;
     source_lanes_free(pair->source);
     destination_lanes_free(pair->destination);
+    secure_context_free(pair->source_key);
+    secure_context_free(pair->destination_key);
     page_set_done(&pair->delivered);
     page_set_done(&pair->received);
     munmap(pair->memory, LANES_PAIR_MEMORY);

@@ -12,10 +12,12 @@
 #define LANES_PAIR_PAGES 8192u
 #define LANES_PAIR_MEMORY ((uint64_t)LANES_PAIR_PAGES * ENGINE_PAGE_SIZE)
 #define LANES_PAIR_MOVE "00000000-0000-4000-8000-000000000001"
+#define LANES_PAIR_KEY ((const uint8_t *)"thirty-two bytes, known to two..")
 #define LANES_PAIR_TOKEN "the secret of this move"
 
 struct lanes_pair {
-    struct mover_setup setup; /* of both sides */
+    struct mover_setup setup;                            /* of both sides */
+    struct secure_context *source_key, *destination_key; /* NULL: in clear */
     atomic_bool cancelled;
     int memory_fd, copy_fd;
     uint8_t *memory, *copy;
@@ -33,6 +35,7 @@ struct lanes_pair {
 /* cmocka's setup and teardown: a listener on one path, guests of LANES_PAIR_PAGES pages, nobody
  * connected. */
 int lanes_pair_set_up(void **state);
+int lanes_pair_set_up_secure(void **state); /* encrypted, with LANES_PAIR_KEY */
 int lanes_pair_tear_down(void **state);
 
 /* Adds a path to a port of this machine. */

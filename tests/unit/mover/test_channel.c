@@ -149,17 +149,18 @@ static void who_speaks_first_is_let_in(void **state)
 {
     struct pair *pair = *state;
     CLEANUP_LOBBY struct lobby lobby;
+    struct secure_stream *none;
     int silent[2 * LOBBY_SEATS];
     char word[5] = "";
-    lobby_init(&lobby, &pair->listener, 1);
+    lobby_init(&lobby, &pair->listener, 1, NULL);
     for (size_t i = 0; i < 2 * LOBBY_SEATS; i++) { /* more than there are seats */
         silent[i] = knock(pair);
     }
-    assert_int_equal(lobby_wait(&lobby, 10 * NANOSECONDS_PER_MILLISECOND, NULL), -EAGAIN);
+    assert_int_equal(lobby_wait(&lobby, 10 * NANOSECONDS_PER_MILLISECOND, &none, NULL), -EAGAIN);
     assert_int_equal(lobby.taken, LOBBY_SEATS);
     CLEANUP_CLOSE int speaker = knock(pair);
     assert_int_equal(write(speaker, "here", 4), 4);
-    CLEANUP_CLOSE int heard = lobby_wait(&lobby, PATIENCE_NS, NULL);
+    CLEANUP_CLOSE int heard = lobby_wait(&lobby, PATIENCE_NS, &none, NULL);
     assert_true(heard >= 0);
     assert_int_equal(read(heard, word, 4), 4);
     assert_string_equal(word, "here");
@@ -171,6 +172,7 @@ static void who_speaks_first_is_let_in(void **state)
 static void the_lobby_has_several_doors(void **state)
 {
     CLEANUP_LOBBY struct lobby lobby;
+    struct secure_stream *none;
     uint16_t ports[2];
     int listeners[2];
     for (size_t i = 0; i < 2; i++) {
@@ -178,11 +180,11 @@ static void the_lobby_has_several_doors(void **state)
         assert_true(listeners[i] >= 0);
     }
     (void)state;
-    lobby_init(&lobby, listeners, 2);
+    lobby_init(&lobby, listeners, 2, NULL);
     for (size_t i = 0; i < 2; i++) {
         CLEANUP_CLOSE int speaker = socket_connect_tcp("127.0.0.1", ports[i], PATIENCE_NS, NULL);
         assert_int_equal(write(speaker, "here", 4), 4);
-        CLEANUP_CLOSE int heard = lobby_wait(&lobby, PATIENCE_NS, NULL);
+        CLEANUP_CLOSE int heard = lobby_wait(&lobby, PATIENCE_NS, &none, NULL);
         assert_true(heard >= 0);
     }
     close(listeners[0]);

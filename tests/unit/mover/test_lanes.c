@@ -172,6 +172,72 @@ static void the_move_goes_on_among_strangers(void **state)
     assert_true(silent >= 0);
 }
 
+/* Somebody on the same network without the move's key, or who has it and says the wrong thing. */
+struct visitor {
+    struct secure_context *context;
+    struct socket_channel channel;
+};
+
+static int greet_with(const struct lanes_pair *pair, const char *key, struct visitor *visitor)
+{
+    uint8_t bytes[SECURE_KEY_SIZE] = {0};
+    memcpy(bytes, key, strlen(key));
+    assert_int_equal(
+        secure_context_new(SECURE_CLIENT, bytes, LANES_PAIR_MOVE, &visitor->context, NULL), 0);
+    socket_channel_init(&visitor->channel, knock(pair), NULL);
+    return secure_channel_greet(&visitor->channel, visitor->context, NULL);
+}
+
+static void go_home(struct visitor *visitor)
+{
+    socket_channel_done(&visitor->channel);
+    secure_context_free(visitor->context);
+}
+
+/* In clear nothing is heard; with the key a wrong HELLO is, and refused. */
+static void assert_dropped_after(struct visitor *visitor, const uint8_t *hello, size_t length)
+{
+    const struct engine_channel *channel = &visitor->channel.channel;
+    char byte;
+    struct iovec words = {(void *)hello, length}, answer = {&byte, 1};
+    assert_int_equal(channel->operations->send(channel->channel, &words, 1, false, NULL), 0);
+    assert_int_equal(channel->operations->receive(channel->channel, &answer, 1, NULL), -ECONNRESET);
+}
+
+static void an_encrypted_move_goes_on_among_strangers(void **state)
+{
+    struct lanes_pair *pair = *state;
+    struct error err = ERROR_NONE;
+    struct visitor stranger, knower;
+    uint8_t hello[WIRE_HEADER_SIZE + WIRE_HELLO_SIZE];
+    CLEANUP_CLOSE int silent = knock(pair);
+    lanes_pair_add_path(pair, closed_port()); /* two of four do not come: the door stays open */
+    assert_int_equal(lanes_pair_open(pair, 4, 2), 1);
+    assert_hung_up_on(pair, "GET / HTTP/1.1\r\n\r\n", 18);
+    size_t length = make_hello(LANES_PAIR_TOKEN, 3, hello); /* right, but in clear */
+    assert_hung_up_on(pair, hello, length);
+    assert_true(greet_with(pair, "another key", &stranger) < 0);
+    assert_int_equal(greet_with(pair, (const char *)LANES_PAIR_KEY, &knower), 0);
+    length = make_hello("another secret", 3, hello);
+    assert_dropped_after(&knower, hello, length);
+    lanes_pair_await_lanes(pair, 2);
+    lanes_pair_fill(pair, (struct page_run){0, LANES_PAIR_PAGES}, false);
+    assert_int_equal(lanes_pair_submit(pair, (struct page_run){0, LANES_PAIR_PAGES}, &err), 1);
+    lanes_pair_end_round(pair, 1);
+    lanes_pair_assert_equal(pair);
+    go_home(&stranger);
+    go_home(&knower);
+    assert_true(silent >= 0);
+}
+
+static void a_source_with_the_wrong_key_has_no_lanes(void **state)
+{
+    struct lanes_pair *pair = *state;
+    secure_context_forget(pair->destination_key);
+    pair->setup.options.channels = 3;
+    assert_int_equal(lanes_pair_open(pair, 2, 0), 0);
+}
+
 /* Whoever is being heard when the lanes are closed may finish his words, but is let in no more:
  * what the engine lent is gone. */
 static void nobody_is_let_in_after_the_end(void **state)
@@ -193,6 +259,9 @@ static void nobody_is_let_in_after_the_end(void **state)
 
 #define TEST(test) cmocka_unit_test_setup_teardown(test, lanes_pair_set_up, lanes_pair_tear_down)
 
+#define SECURE(test) \
+    cmocka_unit_test_setup_teardown(test, lanes_pair_set_up_secure, lanes_pair_tear_down)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +272,12 @@ int main(void)
         TEST(without_any_way_there_is_no_lane),
         TEST(the_move_goes_on_among_strangers),
         TEST(nobody_is_let_in_after_the_end),
+        SECURE(what_is_sent_arrives),
+        SECURE(what_is_packed_arrives),
+        SECURE(only_lanes_that_carried_something_end_a_round),
+        SECURE(a_network_that_is_not_there_is_done_without),
+        SECURE(an_encrypted_move_goes_on_among_strangers),
+        SECURE(a_source_with_the_wrong_key_has_no_lanes),
     };
     signal(SIGPIPE, SIG_IGN); /* sendfile(2) has no MSG_NOSIGNAL */
     return cmocka_run_group_tests_name("mover/lanes", tests, NULL, NULL);

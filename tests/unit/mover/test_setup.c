@@ -112,6 +112,49 @@ static void a_destination_survives_the_way(void **state)
     assert_int_equal(got.silence_limit_ns, 70);
 }
 
+static void a_key_survives_the_way(void **state)
+{
+    (void)state;
+    for (enum mover_role role = MOVER_ROLE_SOURCE; role <= MOVER_ROLE_DESTINATION; role++) {
+        struct mover_setup sent = example(role);
+        struct mover_setup got;
+        memset(sent.key, 0xa5, sizeof(sent.key));
+        CLEANUP_JSON json_t *plain = mover_setup_encode(&sent);
+        assert_null(json_object_get(plain, "key")); /* what is not used is not told */
+        assert_int_equal(mover_setup_decode(plain, &got, NULL), 0);
+        assert_false(got.encrypted);
+        sent.encrypted = true;
+        CLEANUP_JSON json_t *document = mover_setup_encode(&sent);
+        assert_int_equal(mover_setup_decode(document, &got, NULL), 0);
+        assert_true(got.encrypted);
+        assert_memory_equal(got.key, sent.key, sizeof(sent.key));
+    }
+}
+
+/* The message must not repeat what may be most of a key. */
+static void a_key_that_is_none_is_refused_and_not_repeated(void **state)
+{
+    static const char *const wrong[] = {
+        "", "a5", "A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5A5",
+        "a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct mover_setup sent = example(MOVER_ROLE_SOURCE);
+        struct mover_setup got;
+        struct error err = ERROR_NONE;
+        CLEANUP_JSON json_t *document = mover_setup_encode(&sent);
+        json_object_set_new(document, "key", json_string(wrong[i]));
+        assert_int_equal(mover_setup_decode(document, &got, &err), -EINVAL);
+        assert_non_null(strstr(err.message, "\"key\""));
+        assert_null(strcasestr(err.message, "a5a5"));
+    }
+    struct mover_setup sent = example(MOVER_ROLE_SOURCE);
+    struct mover_setup got;
+    CLEANUP_JSON json_t *document = mover_setup_encode(&sent);
+    json_object_set_new(document, "key", json_null());
+    assert_int_equal(mover_setup_decode(document, &got, NULL), -EINVAL);
+}
+
 /* Nothing of a move is in it, the token least of all. */
 static void a_sample_takes_only_what_it_needs(void **state)
 {
@@ -265,6 +308,8 @@ int main(void)
         cmocka_unit_test(the_options_of_a_move_survive_the_way),
         cmocka_unit_test(a_source_may_be_unable_to_pace),
         cmocka_unit_test(a_destination_survives_the_way),
+        cmocka_unit_test(a_key_survives_the_way),
+        cmocka_unit_test(a_key_that_is_none_is_refused_and_not_repeated),
         cmocka_unit_test(a_sample_takes_only_what_it_needs),
         cmocka_unit_test(a_native_move_survives_the_way_without_tracking),
         cmocka_unit_test(what_is_wrong_is_refused),
