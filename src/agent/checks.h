@@ -29,7 +29,8 @@ struct checks_move {
     uint64_t blackout_ms;       /* target */
     uint64_t timeout_s;         /* 0: none */
     bool stop_at_timeout;       /* then it moves with a longer blackout */
-    const json_t *source;       /* {"name", "capabilities"}, more of GET /v1/host is welcome */
+    const json_t *source;       /* {"name", "capabilities", "migration_encryption"}, more of GET
+                                   /v1/host is welcome */
     const json_t *destination;  /* as GET /v1/host */
     const json_t
         *destination_vms; /* the VMs of GET /v1/vms: "name", "uuid", "state", "datastore" */
@@ -41,8 +42,8 @@ struct checks_move {
  */
 json_t *checks_of_source(const struct checks_move *move);
 
-/* What takes both hosts' facts: machine type, QEMU, accelerator, CPU, engine, memory, datastore,
- * port groups, names. `vm_state` and `blackout_ms` are not read. New reference as above. */
+/* What takes both hosts' facts: machine type, QEMU, accelerator, CPU, engine, encryption, memory,
+ * datastore, port groups, names. `vm_state` and `blackout_ms` are not read. New reference as above. */
 json_t *checks_of_destination(const struct checks_move *move);
 
 /* The worst level in the list: "ok", "warn" or "block"; a malformed list blocks. */

@@ -5,6 +5,7 @@
 
 #include "agent/check_list.h"
 #include "agent/checks.h"
+#include "agent/encryption.h"
 #include "base/units.h"
 
 #define MIB (1024ULL * 1024)
@@ -232,6 +233,39 @@ static void check_destination_engine(const struct checks_move *move, json_t *lis
     }
 }
 
+static void check_agreed_encryption(const struct checks_move *move, int agreed, json_t *list)
+{
+    const char *here = check_host_name(move->source), *there = check_host_name(move->destination);
+    if (agreed > 0) {
+        check_add(list, CHECK_OK, "encryption", "",
+                  "the guest's memory travels encrypted (TLS 1.3) to %s", there);
+    } else if (agreed == 0) {
+        check_add(list, CHECK_WARN, "encryption",
+                  "set \"migration_encryption\" to \"required\" on both hosts",
+                  "the guest's memory travels in clear: encryption is disabled on %s or %s", here,
+                  there);
+    } else {
+        check_add(list, CHECK_BLOCK, "encryption",
+                  "give \"migration_encryption\" the same value in both hosts' configurations; "
+                  "\"required\" is the safe one",
+                  "one of %s and %s requires that moves are encrypted, the other has that disabled",
+                  here, there);
+    }
+}
+
+/* One that does not tell is of a version that cannot. */
+static void check_encryption(const struct checks_move *move, json_t *list)
+{
+    enum encryption_policy source, destination;
+    if (encryption_policy_of(move->source, &source, NULL) < 0) {
+        check_block_untold(list, "encryption", move->source, "whether it encrypts moves");
+    } else if (encryption_policy_of(move->destination, &destination, NULL) < 0) {
+        check_block_untold(list, "encryption", move->destination, "whether it encrypts moves");
+    } else {
+        check_agreed_encryption(move, encryption_agree(source, destination), list);
+    }
+}
+
 static void check_memory(const struct checks_move *move, json_t *list)
 {
     const json_t *memory = json_object_get(move->destination, "memory");
@@ -400,6 +434,7 @@ json_t *checks_of_destination(const struct checks_move *move)
     check_accelerator(move, list);
     check_cpu(move, list);
     check_destination_engine(move, list);
+    check_encryption(move, list);
     check_memory(move, list);
     check_datastore(move, list);
     check_network(move, list);

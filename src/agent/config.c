@@ -338,6 +338,18 @@ static int read_only_migration_address(struct agent_config *config, const json_t
     return add_migration_address(config, address, err);
 }
 
+static int read_encryption(struct agent_config *config, const json_t *document, const char *what,
+                           struct error *err)
+{
+    int policy;
+    int result = json_get_choice_or(document, what, "migration_encryption", encryption_policies,
+                                    ENCRYPTION_REQUIRED, &policy, err);
+    if (result == 0) {
+        config->migration_encryption = (enum encryption_policy)policy;
+    }
+    return result;
+}
+
 static int read_limits(struct agent_config *config, const json_t *document, const char *what,
                        struct error *err)
 {
@@ -368,6 +380,7 @@ static int read_document(struct agent_config *config, const json_t *document, co
                                         "port_groups",
                                         "migration_address",
                                         "migration_addresses",
+                                        "migration_encryption",
                                         "listen",
                                         "token_file",
                                         "peers",
@@ -390,6 +403,9 @@ static int read_document(struct agent_config *config, const json_t *document, co
     }
     if (result == 0) {
         result = read_only_migration_address(config, document, what, err);
+    }
+    if (result == 0) {
+        result = read_encryption(config, document, what, err);
     }
     return result < 0 ? result : read_listen(config, document, what, err);
 }

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "agent/encryption.h"
 #include "base/error.h"
 #include "net/bridge.h"
 #include "storage/vm_config.h"
@@ -49,7 +50,8 @@ struct agent_config {
     struct config_peer peers[CONFIG_PEERS_MOST];
     size_t peer_count;
     char migration_addresses[CONFIG_MIGRATION_ADDRESSES_MOST][CONFIG_ADDRESS_SIZE];
-    size_t migration_address_count;           /* 0: this host takes part in no move */
+    size_t migration_address_count; /* 0: this host takes part in no move */
+    enum encryption_policy migration_encryption;
     char listen_address[CONFIG_ADDRESS_SIZE]; /* empty: UNIX socket only */
     uint16_t listen_port;
     char token[129];           /* what token_file holds; empty: none */

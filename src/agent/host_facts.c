@@ -71,8 +71,10 @@ static json_t *first_or_null(const json_t *list)
 
 json_t *host_facts_of_source(const struct agent *agent)
 {
-    return json_pack("{s:s, s:O, s:o}", "name", agent->config->host, "capabilities",
-                     agent->capabilities, "port_groups", port_groups_to_json(agent->config));
+    const struct agent_config *config = agent->config;
+    return json_pack("{s:s, s:O, s:o, s:s}", "name", config->host, "capabilities",
+                     agent->capabilities, "port_groups", port_groups_to_json(config),
+                     "migration_encryption", encryption_policies[config->migration_encryption]);
 }
 
 json_t *host_facts(struct agent *agent, struct error *err)
@@ -85,12 +87,13 @@ json_t *host_facts(struct agent *agent, struct error *err)
     }
     CLEANUP_JSON json_t *addresses = migration_addresses_to_json(config);
     json_t *facts = json_pack(
-        "{s:s, s:s, s:O, s:{s:I, s:I}, s:i, s:o, s:o, s:o, s:o, s:O}", "name", config->host,
+        "{s:s, s:s, s:O, s:{s:I, s:I}, s:i, s:o, s:o, s:o, s:o, s:O, s:s}", "name", config->host,
         "version", DROVER_VERSION, "capabilities", agent->capabilities, "memory", "total_bytes",
         (json_int_t)total, "available_bytes", (json_int_t)available, "cpus",
         (int)sysconf(_SC_NPROCESSORS_ONLN), "datastores", datastores_to_json(agent), "port_groups",
         port_groups_to_json(config), "peers", peers_to_json(config), "migration_address",
-        json_incref(first_or_null(addresses)), "migration_addresses", addresses);
+        json_incref(first_or_null(addresses)), "migration_addresses", addresses,
+        "migration_encryption", encryption_policies[config->migration_encryption]);
     if (!facts) {
         error_set_errno(err, ENOMEM, "cannot describe host %s", config->host);
     }

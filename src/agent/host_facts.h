@@ -9,6 +9,6 @@
 /* New reference; NULL with err filled. */
 json_t *host_facts(struct agent *agent, struct error *err);
 
-/* That part of it which the checks before a move read of a source: name, capabilities, port groups.
- * New reference; NULL without memory. */
+/* That part of it which the checks before a move read of a source: name, capabilities, port groups,
+ * encryption. New reference; NULL without memory. */
 json_t *host_facts_of_source(const struct agent *agent);

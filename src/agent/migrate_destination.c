@@ -8,6 +8,7 @@
 
 #include "agent/checks.h"
 #include "agent/descriptors.h"
+#include "agent/encryption.h"
 #include "agent/host_facts.h"
 #include "agent/launch.h"
 #include "agent/lifecycle.h"
@@ -17,13 +18,13 @@
 #include "agent/vm_json.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/socket.h"
 #include "mover/setup.h"
 #include "vmm/qemu/migration.h"
 
-#define TOKEN_DIGITS ((size_t)2 * ENGINE_TOKEN_SIZE)
 #define SILENCE_LIMIT_NS (15 * NANOSECONDS_PER_SECOND)
 #define CANCEL_TIMEOUT_NS (55 * NANOSECONDS_PER_SECOND)
 
@@ -294,12 +295,9 @@ static int read_token(const json_t *body, uint8_t token[ENGINE_TOKEN_SIZE], stru
     if (result < 0) {
         return result;
     }
-    if (strlen(text) != TOKEN_DIGITS || strspn(text, "0123456789abcdef") != TOKEN_DIGITS) {
-        return error_set(err, EINVAL, "the offer's token must be %zu hexadecimal digits",
-                         TOKEN_DIGITS);
-    }
-    for (size_t i = 0; i < ENGINE_TOKEN_SIZE; i++) {
-        sscanf(text + 2 * i, "%2hhx", &token[i]);
+    if (!hex_decode(text, token, ENGINE_TOKEN_SIZE)) {
+        return error_set(err, EINVAL, "the offer's token must be %d hexadecimal digits",
+                         2 * ENGINE_TOKEN_SIZE);
     }
     return 0;
 }
@@ -452,6 +450,7 @@ static int begin(struct incoming *incoming, struct mover_setup *setup, json_t **
     }
     if (result == 0) {
         *ret_place = json_pack("{s:O}", "endpoints", endpoints);
+        encryption_answer(setup, *ret_place);
     }
     return result;
 }
@@ -471,8 +470,7 @@ static int claim(struct incoming *incoming, const char *uuid, struct error *err)
 }
 
 static int check_begin(struct agent *agent, const json_t *body, struct offer *offer,
-                       struct move_record *record, uint8_t token[ENGINE_TOKEN_SIZE],
-                       struct error *err)
+                       struct move_record *record, struct mover_setup *setup, struct error *err)
 {
     CLEANUP_JSON json_t *checks = NULL;
     struct vm vm;
@@ -485,7 +483,7 @@ static int check_begin(struct agent *agent, const json_t *body, struct offer *of
         result = read_record(body, offer, record, err);
     }
     if (result == 0) {
-        result = read_token(body, token, err);
+        result = read_token(body, setup->token, err);
     }
     if (result == 0) {
         result = check_offer(agent, offer, &checks, err);
@@ -493,6 +491,9 @@ static int check_begin(struct agent *agent, const json_t *body, struct offer *of
     if (result == 0) {
         vm.config = offer->config;
         result = migrate_refuse(&vm, agent->config->host, checks, err);
+    }
+    if (result == 0) {
+        result = encryption_take(agent->config->migration_encryption, body, setup, err);
     }
     return result < 0 ? result : find_vm(agent, offer, record, &vm, err);
 }
@@ -506,7 +507,7 @@ int incoming_begin(struct agent *agent, const json_t *body, json_t **ret_place, 
         return error_set_errno(err, ENOMEM, "cannot take the VM in");
     }
     incoming->agent = agent;
-    int result = check_begin(agent, body, offer, &incoming->record, setup.token, err);
+    int result = check_begin(agent, body, offer, &incoming->record, &setup, err);
     if (result == 0) {
         result = populate_new(json_object_get(body, "populated"), offer->config.memory_mib << 20,
                               &incoming->populate, err);
@@ -519,6 +520,7 @@ int incoming_begin(struct agent *agent, const json_t *body, json_t **ret_place, 
         return result;
     }
     result = begin(incoming, &setup, ret_place, err);
+    encryption_forget(&setup);
     if (result < 0) {
         undo(incoming, err);
         return result;

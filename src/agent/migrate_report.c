@@ -132,6 +132,14 @@ static json_t *gains_to_json(const json_t *statistics)
                      milliseconds(statistics, "writers_waited_ns"));
 }
 
+/* How the channels were protected; null when the mover left no word. */
+static json_t *encryption_to_json(const json_t *statistics)
+{
+    return json_pack("{s:O?, s:O?, s:O?}", "encryption", json_object_get(statistics, "encryption"),
+                     "encryption_by", json_object_get(statistics, "encryption_by"), "cipher",
+                     json_object_get(statistics, "cipher"));
+}
+
 static json_t *reason_or_null(const char *reason)
 {
     return reason && reason[0] ? json_string(reason) : json_null();
@@ -141,6 +149,7 @@ json_t *migrate_report_to_json(const struct migrate_report *report)
 {
     const json_t *source = report->source;
     CLEANUP_JSON json_t *gains = gains_to_json(source);
+    CLEANUP_JSON json_t *encryption = encryption_to_json(source);
     json_t *json = json_pack(
         "{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:O?}", "from",
         report->from, "to", report->to, "engine", report->engine, "outcome", report->outcome,
@@ -151,6 +160,7 @@ json_t *migrate_report_to_json(const struct migrate_report *report)
         integer(source, "device_state_bytes"), "blackout_parts", blackout_to_json(source), "rounds",
         rounds_to_json(source), "forecast", report->forecast);
     json_object_update(json, gains);
+    json_object_update(json, encryption);
     json_object_set_new(json, "engine_reason", reason_or_null(report->engine_reason));
     return json;
 }

@@ -7,6 +7,7 @@
 
 #include "agent/checks.h"
 #include "agent/descriptors.h"
+#include "agent/encryption.h"
 #include "agent/forecast.h"
 #include "agent/launch.h"
 #include "agent/lifecycle.h"
@@ -21,6 +22,7 @@
 #include "agent/strays.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -54,6 +56,9 @@ static int read_place(const struct source_move *move, const json_t *answer,
     size_t count;
     migration_locals(move->agent->config, locals, &count);
     int result = migration_paths(locals, count, answer, setup, err);
+    if (result == 0) {
+        result = encryption_settle(move->agent->config->migration_encryption, answer, setup, err);
+    }
     return result < 0 ? error_wrap(err, "host %s", move->to) : 0;
 }
 
@@ -71,12 +76,11 @@ static json_t *describe_memory(const struct source_move *move)
 static int reserve(struct source_move *move, const struct config_peer *peer,
                    struct mover_setup *setup, struct error *err)
 {
+    const struct agent_config *config = move->agent->config;
     CLEANUP_JSON json_t *request = migrate_request(move->agent, &move->vm, move->record.native);
     CLEANUP_JSON json_t *answer = NULL;
     random_bytes(setup->token, sizeof(setup->token));
-    for (size_t i = 0; i < sizeof(setup->token); i++) {
-        snprintf(move->token + 2 * i, 3, "%02x", setup->token[i]);
-    }
+    hex_encode(setup->token, sizeof(setup->token), move->token);
     if (!request || json_object_set_new(request, "move_id", json_string(move->record.move_id)) ||
         json_object_set_new(request, "token", json_string(move->token)) ||
         json_object_set_new(request, "owner_epoch", json_integer((json_int_t)move->record.epoch))) {
@@ -84,8 +88,11 @@ static int reserve(struct source_move *move, const struct config_peer *peer,
                                move->vm.config.name);
     }
     json_object_set_new(request, "populated", describe_memory(move));
-    int result = peer_call(move->agent->config, peer, "POST", "/v1/incoming", request,
-                           RESERVE_TIMEOUT_NS, &answer, err);
+    int result = encryption_offer(config->migration_encryption, request, setup, err);
+    if (result == 0) {
+        result = peer_call(config, peer, "POST", "/v1/incoming", request, RESERVE_TIMEOUT_NS,
+                           &answer, err);
+    }
     return result < 0 ? result : read_place(move, answer, setup, err);
 }
 
@@ -500,7 +507,9 @@ static int migrate_task(struct task *task, void *context, struct error *err)
         return give_up(move, err);
     }
     task_set_phase(task, "connect");
-    if (start_mover(move, &setup, err) < 0) {
+    int result = start_mover(move, &setup, err);
+    encryption_forget(&setup);
+    if (result < 0) {
         return end_stayed(move, NULL, err);
     }
     return follow(move, err);

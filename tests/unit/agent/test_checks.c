@@ -17,6 +17,7 @@ static const char host_facts[] =
     " \"memory\": {\"total_bytes\": 8589934592, \"available_bytes\": 4294967296},"
     " \"datastores\": [{\"name\": \"shared\", \"uuid\": \"" DATASTORE "\", \"path\": \"/d\","
     "                   \"free_bytes\": 1073741824, \"problem\": null}],"
+    " \"migration_encryption\": \"required\","
     " \"port_groups\": [{\"name\": \"vm\", \"vlan\": 10}, {\"name\": \"dmz\", \"vlan\": 20}]}";
 
 /* A move that may go ahead; tests change one thing or more. */
@@ -528,6 +529,32 @@ static void a_malformed_answer_blocks(void **state)
 
 #define check_test(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
+static void assert_encryption(struct fixture *fixture, const char *here, const char *there,
+                              const char *level, const char *words)
+{
+    json_object_set_new(fixture->source, "migration_encryption", json_string(here));
+    json_object_set_new(fixture->destination, "migration_encryption", json_string(there));
+    CLEANUP_JSON json_t *checks = all_checks(fixture);
+    assert_int_equal(count_findings(checks, level, "encryption", words), 1);
+}
+
+static void both_hosts_must_agree_on_encryption(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_encryption(fixture, "required", "required", "ok", "travels encrypted");
+    assert_encryption(fixture, "required", "opportunistic", "ok", "travels encrypted");
+    assert_encryption(fixture, "opportunistic", "opportunistic", "ok", "travels encrypted");
+    assert_encryption(fixture, "opportunistic", "disabled", "warn", "travels in clear");
+    assert_encryption(fixture, "disabled", "disabled", "warn", "travels in clear");
+    assert_encryption(fixture, "required", "disabled", "block", "disabled");
+    assert_encryption(fixture, "disabled", "required", "block", "disabled");
+    assert_encryption(fixture, "required", "perhaps", "block", "whether it encrypts");
+    json_object_set_new(fixture->source, "migration_encryption", json_string("required"));
+    json_object_del(fixture->destination, "migration_encryption"); /* of an older version */
+    CLEANUP_JSON json_t *checks = all_checks(fixture);
+    assert_int_equal(count_findings(checks, "block", "encryption", "disabled"), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -548,6 +575,7 @@ int main(void)
         check_test(the_accelerator_stays),
         check_test(a_vm_pinned_to_tcg_may_go_to_a_kvm_host),
         check_test(missing_cpu_features_are_named),
+        check_test(both_hosts_must_agree_on_encryption),
         check_test(memory_suffices),
         check_test(the_datastore_is_known_by_its_uuid),
         check_test(each_missing_port_group_is_named_once),

@@ -2,6 +2,7 @@
 #include "test.h"
 
 #include "agent/config.h"
+#include "base/cleanup.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "scratch.h"
@@ -59,6 +60,22 @@ static void a_complete_document_is_taken(void **state)
     free(config);
 }
 
+static void moves_are_encrypted_unless_the_operator_says_otherwise(void **state)
+{
+    static const char *const values[] = {"\"required\"", "\"opportunistic\"", "\"disabled\""};
+    (void)state;
+    for (int policy = ENCRYPTION_REQUIRED; policy <= ENCRYPTION_DISABLED; policy++) {
+        CLEANUP_FREE struct agent_config *config = NULL;
+        CLEANUP_JSON json_t *document = with("migration_encryption", values[policy]);
+        assert_int_equal(config_from_json(document, "the file", &config, NULL), 0);
+        assert_int_equal(config->migration_encryption, policy);
+    }
+    CLEANUP_FREE struct agent_config *silent = NULL;
+    CLEANUP_JSON json_t *document = with("migration_address", "\"10.78.0.1\"");
+    assert_int_equal(config_from_json(document, "the file", &silent, NULL), 0);
+    assert_int_equal(silent->migration_encryption, ENCRYPTION_REQUIRED);
+}
+
 static void a_host_may_have_several_migration_addresses(void **state)
 {
     struct error err = ERROR_NONE;
@@ -99,6 +116,8 @@ static void what_is_wrong_is_named(void **state)
         {"run_folder", "\"/0123456789012345678901234567890123456789012345678901\"", "run_folder"},
         {"migration_address", "\"h1.example\"", "migration_address"},
         {"migration_addresses", "[\"10.78.0.1\"]", "both"},
+        {"migration_encryption", "\"maybe\"", "migration_encryption"},
+        {"migration_encryption", "true", "migration_encryption"},
         {"migration_addresses", "\"10.78.0.1\"", "migration_addresses"},
         {"migration_addresses", "[\"h1.example\"]", "h1.example"},
         {"migration_addresses", "[7]", "migration_addresses"},
@@ -148,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_complete_document_is_taken),
+        cmocka_unit_test(moves_are_encrypted_unless_the_operator_says_otherwise),
         cmocka_unit_test(a_host_may_have_several_migration_addresses),
         cmocka_unit_test(what_is_left_out_has_a_default),
         cmocka_unit_test(what_is_wrong_is_named),

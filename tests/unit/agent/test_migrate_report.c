@@ -52,6 +52,32 @@ static void what_the_engine_did_is_told(void **state)
     assert_part(report, "writers_waited_ms", "60.0");
 }
 
+static void how_the_channels_were_protected_is_told(void **state)
+{
+    (void)state;
+    struct engine_source_options options = {0};
+    struct engine_statistics statistics = {0};
+    struct secure_channel_facts facts = {.encrypted = true, .cipher = "TLS_AES_128_GCM_SHA256"};
+    CLEANUP_JSON json_t *source = report_source_statistics(&statistics, &options);
+    struct migrate_report move = {
+        .from = "h1", .to = "h2", .engine = "drover", .outcome = "moved", .source = source};
+    report_add_encryption(source, &facts);
+    CLEANUP_JSON json_t *report = migrate_report_to_json(&move);
+    assert_part(report, "encryption", "\"tls13\"");
+    assert_part(report, "encryption_by", "\"openssl\"");
+    assert_part(report, "cipher", "\"TLS_AES_128_GCM_SHA256\"");
+    facts = (struct secure_channel_facts){.encrypted = true, .in_kernel = true, .cipher = "x"};
+    report_add_encryption(source, &facts);
+    CLEANUP_JSON json_t *by_kernel = migrate_report_to_json(&move);
+    assert_part(by_kernel, "encryption_by", "\"kernel\"");
+    facts = (struct secure_channel_facts){0};
+    report_add_encryption(source, &facts);
+    CLEANUP_JSON json_t *in_clear = migrate_report_to_json(&move);
+    assert_part(in_clear, "encryption", "\"none\"");
+    assert_part(in_clear, "encryption_by", "null");
+    assert_part(in_clear, "cipher", "null");
+}
+
 static void the_options_are_told_as_they_were_asked_for(void **state)
 {
     (void)state;
@@ -94,6 +120,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_the_engine_did_is_told),
+        cmocka_unit_test(how_the_channels_were_protected_is_told),
         cmocka_unit_test(the_options_are_told_as_they_were_asked_for),
         cmocka_unit_test(a_mover_that_died_leaves_a_report_all_the_same),
     };
