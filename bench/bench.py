@@ -59,11 +59,11 @@ class Bench:
         try:
             self.stage.up("--lease-times", LEASE_TIMES, preexec_fn=self.groups[0].enter)
             pids = self.stage.pids()
+            self.node_pids = [pids[host] for host in self.stage.hosts]
+            self._use_reno()
         except BaseException:
             self.__exit__()
             raise
-        self.node_pids = [pids[host] for host in self.stage.hosts]
-        self._use_reno()
         return self
 
     def _use_reno(self):

@@ -13,7 +13,7 @@ from cluster import Guest, Task, hosts_of, wait_for
 from lab import DROVER, Lab
 from traffic import TrafficClient
 
-SLOW = 24 << 20  # bytes a second: some seconds of pre-copy
+SLOW = 12 << 20  # bytes a second: some seconds of pre-copy
 BLOCKED = 5
 
 
@@ -105,8 +105,8 @@ def test_there_and_back_as_asked(guest):
 
 def test_it_reads_as_pre_copy_while_it_is(guest):
     move = begin_slow(guest)
-    task = move.wait_for("some way", lambda task: task["progress"] and task["progress"]["bytes_remaining"] > 0)
-    assert task["phase"] == "pre-copy"
+    task = move.wait_for("some way to go in pre-copy", lambda task: task["phase"] == "pre-copy" and task["progress"]
+                         and task["progress"]["bytes_remaining"] > 0)
     assert 0 <= task["fraction"] < 1
     move.cancel()
     move.end()
