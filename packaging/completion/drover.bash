@@ -8,7 +8,7 @@ _drover_ask() {
     local index options=()
     for ((index = 1; index < cword; index++)); do
         case ${words[index]} in
-        --connect | --token-file) options+=("${words[index]}" "${words[index + 1]}") ;;
+        --connect | --tls | --token-file) options+=("${words[index]}" "${words[index + 1]}") ;;
         esac
     done
     timeout 2 drover "${options[@]}" "$@" 2>/dev/null
@@ -26,8 +26,9 @@ _drover_peers() {
 # What the option before the cursor takes; false when it takes nothing.
 _drover_value() {
     case $1 in
-    --connect) COMPREPLY=($(compgen -W "unix:/run/drover/droverd.sock http://" -- "$cur")) ;;
-    --token-file | --import | --kernel | --initrd | --file) COMPREPLY=($(compgen -f -- "$cur")) ;;
+    --connect) COMPREPLY=($(compgen -W "unix:/run/drover/droverd.sock https://" -- "$cur")) ;;
+    --tls | --folder | --host-folder) COMPREPLY=($(compgen -d -- "$cur")) ;;
+    --token-file | --join-token-file | --import | --kernel | --initrd | --file) COMPREPLY=($(compgen -f -- "$cur")) ;;
     --to) COMPREPLY=($(compgen -W "$(_drover_peers)" -- "$cur")) ;;
     --accelerator) COMPREPLY=($(compgen -W "auto kvm tcg" -- "$cur")) ;;
     --pace) COMPREPLY=($(compgen -W "on off" -- "$cur")) ;;
@@ -36,15 +37,15 @@ _drover_value() {
     --engine) COMPREPLY=($(compgen -W "auto drover native" -- "$cur")) ;;
     --lease-kind) COMPREPLY=($(compgen -W "local file sanlock" -- "$cur")) ;;
     --progress) COMPREPLY=($(compgen -W "live plain json none" -- "$cur")) ;;
-    --memory | --vcpus | --disk | --nic | --cpu | --machine | --append | --datastore | --timeout | \
+    --memory | --vcpus | --disk | --nic | --cpu | --machine | --append | --datastore | --timeout | --address | \
         --blackout | --bandwidth | --channels | --name | --hosts | --migration-networks | \
-        --lease-times) ;;
+        --lease-times | --days | --minutes) ;;
     *) return 1 ;;
     esac
 }
 
 _drover_options() {
-    local common="--connect --token-file --json --help"
+    local common="--connect --tls --token-file --json --help"
     case $1 in
     "vm create")
         echo "$common --memory --vcpus --disk --import --nic --cpu --machine --accelerator" \
@@ -56,6 +57,10 @@ _drover_options() {
             "--channels --engine --bandwidth --progress --no-wait"
         ;;
     "vm rm") echo "$common --yes" ;;
+    "ca init") echo "$common --folder --host-folder --address --days" ;;
+    "ca token") echo "$common --operator --address --minutes" ;;
+    "ca join") echo "$common --join-token-file --folder" ;;
+    "ca revoke") echo "$common --operator" ;;
     "lab up")
         echo "--name --hosts --migration-networks --lease-kind --lease-times --no-agents --help"
         ;;
@@ -67,12 +72,13 @@ _drover_options() {
 
 _drover_words() {
     case $1 in
-    "") echo "vm host task lab version help" ;;
+    "") echo "vm host task ca lab version help" ;;
     vm) echo "create start stop list show console migrate rm" ;;
     host) echo "show" ;;
     task) echo "list show cancel" ;;
+    ca) echo "init token join list renew revoke rollover" ;;
     lab) echo "up status exec agent guard link rate power-off power-on down" ;;
-    help) echo "vm host task lab version" ;;
+    help) echo "vm host task ca lab version" ;;
     "vm start" | "vm stop" | "vm show" | "vm console" | "vm migrate" | "vm rm")
         _drover_first_column vm list
         ;;
@@ -88,7 +94,7 @@ _drover() {
     _drover_value "${words[cword - 1]}" && return
     for ((index = 1; index < cword; index++)); do
         case ${words[index]} in
-        --connect | --token-file) ((index++)) ;;
+        --connect | --tls | --token-file) ((index++)) ;;
         -*) ;;
         *)
             command+="${command:+ }${words[index]}"

@@ -11,6 +11,7 @@
 #include "agent/move_list.h"
 #include "agent/sampling.h"
 #include "agent/task.h"
+#include "agent/trust.h"
 #include "agent/watch.h"
 #include "vmm/qemu/machine.h"
 
@@ -21,7 +22,10 @@ struct agent_datastore {
     char problem[768];          /* why it is not open */
 };
 
-/* Set up once, then read only; inventory, tasks, moves, samplings and watch lock themselves. */
+struct upkeep;
+
+/* Set up once, then read only; inventory, tasks, moves, samplings, watch, trust and upkeep lock
+ * themselves. */
 struct agent {
     const struct agent_config *config;
     enum qemu_accelerator accelerator;
@@ -33,6 +37,8 @@ struct agent {
     struct move_list *moves;
     struct sampling_list *samplings;
     struct watch *watch;
+    struct trust *trust;
+    struct upkeep *upkeep;
     char mover_program[PATH_MAX];
 };
 

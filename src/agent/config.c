@@ -282,15 +282,60 @@ static int read_listen(struct agent_config *config, const json_t *document, cons
     if (result < 0 || !listen) {
         return result;
     }
-    if (!token_file) {
-        error_set(err, EINVAL, "%s: \"listen\" without \"token_file\"", what);
-        return error_remedy(err, "give a token file: whoever reaches the port could run machines");
+    if (!config->tls.folder[0]) {
+        error_set(err, EINVAL, "%s: \"listen\" without \"tls\": agents talk over TLS only", what);
+        return error_remedy(err, "get certificates (drover ca init, drover ca join) and add "
+                                 "\"tls\": {\"folder\": \"/var/lib/drover/tls\"}");
     }
     result = json_refuse_unknown_keys(listen, "\"listen\"", known, err);
     if (result == 0) {
         result = read_address(listen, "\"listen\"", "address", NULL, config->listen_address, err);
     }
     return result < 0 ? result : read_port(listen, "\"listen\"", &config->listen_port, err);
+}
+
+/* ---- certificates ---- */
+
+static int read_authority(struct agent_config *config, const json_t *tls, struct error *err)
+{
+    struct config_tls *read = &config->tls;
+    char otherwise[CONFIG_PATH_SIZE];
+    int result =
+        read_text(tls, "\"tls\"", "authority", "", read->authority, sizeof(read->authority), err);
+    if (result < 0 || !read->authority[0]) {
+        return result;
+    }
+    if (strcmp(read->authority, config->host) != 0) {
+        return config_peer(config, read->authority)
+                   ? 0
+                   : error_set(
+                         err, EINVAL,
+                         "\"tls\": the authority %s is neither this host nor one of \"peers\"",
+                         read->authority);
+    }
+    if (snprintf(otherwise, sizeof(otherwise), "%s/ca", config->state_folder) >=
+        (int)sizeof(otherwise)) {
+        return error_set(err, EINVAL, "\"state_folder\" is too long");
+    }
+    return read_folder(tls, "\"tls\"", "authority_folder", otherwise, read->authority_folder,
+                       sizeof(read->authority_folder), err);
+}
+
+static int read_tls(struct agent_config *config, const json_t *document, const char *what,
+                    struct error *err)
+{
+    static const char *const known[] = {"folder", "authority", "authority_folder", NULL};
+    json_t *tls;
+    int result = json_get_object_or_null(document, what, "tls", &tls, err);
+    if (result < 0 || !tls) {
+        return result;
+    }
+    result = json_refuse_unknown_keys(tls, "\"tls\"", known, err);
+    if (result == 0) {
+        result = read_folder(tls, "\"tls\"", "folder", NULL, config->tls.folder,
+                             sizeof(config->tls.folder), err);
+    }
+    return result < 0 ? result : read_authority(config, tls, err);
 }
 
 /* ---- the whole ---- */
@@ -383,6 +428,7 @@ static int read_document(struct agent_config *config, const json_t *document, co
                                         "migration_encryption",
                                         "listen",
                                         "token_file",
+                                        "tls",
                                         "peers",
                                         "memory_limit_mib",
                                         "uid_base",
@@ -406,6 +452,9 @@ static int read_document(struct agent_config *config, const json_t *document, co
     }
     if (result == 0) {
         result = read_encryption(config, document, what, err);
+    }
+    if (result == 0) {
+        result = read_tls(config, document, what, err);
     }
     return result < 0 ? result : read_listen(config, document, what, err);
 }

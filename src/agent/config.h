@@ -37,6 +37,13 @@ struct config_peer {
     uint16_t port;
 };
 
+/* This host's certificate, and who gives it another one before it ends. */
+struct config_tls {
+    char folder[CONFIG_PATH_SIZE];           /* base/tls.h; empty: no TLS, no peers, no TCP */
+    char authority[VM_NAME_SIZE];            /* the host whose agent holds it; empty: none does */
+    char authority_folder[CONFIG_PATH_SIZE]; /* ca/authority.h; empty: another host has it */
+};
+
 struct agent_config {
     char host[VM_NAME_SIZE];
     char state_folder[CONFIG_PATH_SIZE];
@@ -54,7 +61,8 @@ struct agent_config {
     enum encryption_policy migration_encryption;
     char listen_address[CONFIG_ADDRESS_SIZE]; /* empty: UNIX socket only */
     uint16_t listen_port;
-    char token[129];           /* what token_file holds; empty: none */
+    char token[129]; /* what token_file holds; empty: none */
+    struct config_tls tls;
     uint64_t memory_limit_mib; /* 0: what the host has */
     uid_t uid_base;
 };

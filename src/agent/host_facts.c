@@ -94,7 +94,7 @@ json_t *host_facts(struct agent *agent, struct error *err)
         port_groups_to_json(config), "peers", peers_to_json(config), "migration_address",
         json_incref(first_or_null(addresses)), "migration_addresses", addresses,
         "migration_encryption", encryption_policies[config->migration_encryption]);
-    if (!facts) {
+    if (!facts || json_object_set_new(facts, "certificate", trust_facts(agent->trust))) {
         error_set_errno(err, ENOMEM, "cannot describe host %s", config->host);
     }
     return facts;

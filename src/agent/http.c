@@ -2,7 +2,7 @@
 #include "agent/http.h"
 
 #include <libwebsockets.h>
-#include <openssl/crypto.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,12 +10,15 @@
 #include <unistd.h>
 
 #include "agent/console.h"
+#include "agent/http_caller.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/tls.h"
 
 #define CONNECTIONS_MOST 512
+#define TLS_CONNECTIONS_MOST 384
 #define WRITE_CHUNK 32768
 #define HEADER_ROOM 512
 
@@ -25,7 +28,9 @@ struct http_server {
     struct http_options options;
     uv_loop_t *loop;
     struct lws_context *lws;
-    struct lws_vhost *tcp;    /* NULL: none; its clients need the token */
+    struct lws_vhost *tcp; /* NULL: none */
+    struct http_admission admission;
+    uv_async_t trust_changed;
     struct session *consoles; /* open ones */
 };
 
@@ -54,6 +59,7 @@ struct session {
     struct console *console;
     int console_fd; /* opened in the handshake; 0: none */
     char console_uuid[UUID_TEXT_SIZE];
+    struct lws *wsi;      /* the console's */
     struct session *next; /* of those with a console */
 };
 
@@ -196,23 +202,37 @@ static int start_work(struct exchange *exchange)
 
 /* ---- requests as they come in ---- */
 
-/* Constant time for tokens of the right length. */
-static int check_token(const struct http_server *server, struct lws *wsi, struct error *err)
+static int identify(const struct http_server *server, struct lws *wsi, struct caller *ret_caller,
+                    struct error *err)
 {
-    static const char scheme[] = "Bearer ";
-    char given[256];
-    const char *token = server->options.token;
-    if (lws_get_vhost(wsi) != server->tcp) {
-        return 0;
+    return http_caller_identify(wsi, lws_get_vhost(wsi) == server->tcp, &server->admission,
+                                ret_caller, err);
+}
+
+static int check_access(const struct http_server *server, const struct caller *caller,
+                        enum access access, struct error *err)
+{
+    const struct http_options *options = &server->options;
+    bool is_peer = caller->kind == CALLER_HOST && options->is_peer(options->context, caller->name);
+    return request_check_access(caller, access, is_peer, options->host, err);
+}
+
+/* Who may not call anything is not told what there is. */
+static int find_route(struct exchange *exchange, struct error *err)
+{
+    const struct http_options *options = &exchange->server->options;
+    struct request *request = &exchange->request;
+    const struct route *route = route_find(options->routes, options->route_count, request, err);
+    if (!route && request->caller.kind == CALLER_OPERATOR) {
+        return -err->code;
     }
-    int length = lws_hdr_copy(wsi, given, sizeof(given), WSI_TOKEN_HTTP_AUTHORIZATION);
-    size_t expected = strlen(scheme) + strlen(token);
-    if (length == (int)expected && strncasecmp(given, scheme, strlen(scheme)) == 0 &&
-        CRYPTO_memcmp(given + strlen(scheme), token, strlen(token)) == 0) {
-        return 0;
+    int result =
+        check_access(exchange->server, &request->caller, route ? route->access : ACCESS_PEER, err);
+    if (result == 0 && !route) {
+        result = -err->code;
     }
-    error_set(err, EKEYREJECTED, "the request shows no valid token");
-    return error_remedy(err, "send \"Authorization: Bearer TOKEN\" with the token of token_file");
+    exchange->route = result == 0 ? route : NULL;
+    return result;
 }
 
 static int read_method(struct lws *wsi, struct request *request, struct error *err)
@@ -292,8 +312,7 @@ static int read_body_length(struct lws *wsi, size_t *ret_length, struct error *e
 /* Headers are complete: all that can be judged before the body. */
 static int read_request(struct exchange *exchange, size_t *ret_body_length, struct error *err)
 {
-    struct http_server *server = exchange->server;
-    int result = check_token(server, exchange->wsi, err);
+    int result = identify(exchange->server, exchange->wsi, &exchange->request.caller, err);
     if (result == 0) {
         result = read_method(exchange->wsi, &exchange->request, err);
     }
@@ -301,14 +320,9 @@ static int read_request(struct exchange *exchange, size_t *ret_body_length, stru
         result = read_query(exchange->wsi, &exchange->request, err);
     }
     if (result == 0) {
-        result = read_body_length(exchange->wsi, ret_body_length, err);
+        result = find_route(exchange, err);
     }
-    if (result < 0) {
-        return result;
-    }
-    exchange->route =
-        route_find(server->options.routes, server->options.route_count, &exchange->request, err);
-    return exchange->route ? 0 : -err->code;
+    return result < 0 ? result : read_body_length(exchange->wsi, ret_body_length, err);
 }
 
 static int on_request(struct http_server *server, struct lws *wsi, struct session *session)
@@ -368,7 +382,11 @@ static int open_console(struct http_server *server, struct lws *wsi, char uuid[U
 {
     char path[REQUEST_PATH_SIZE];
     char parameters[REQUEST_PARAMETERS_MOST][REQUEST_PARAMETER_SIZE];
-    int result = check_token(server, wsi, err);
+    struct caller caller;
+    int result = identify(server, wsi, &caller, err);
+    if (result == 0) {
+        result = check_access(server, &caller, ACCESS_OPERATOR, err);
+    }
     if (result < 0) {
         return result;
     }
@@ -426,6 +444,7 @@ static int on_handshake(struct http_server *server, struct lws *wsi, struct sess
     }
     session->console_fd = steal_fd(&fd);
     strcpy(session->console_uuid, uuid);
+    session->wsi = wsi;
     session->next = server->consoles;
     server->consoles = session;
     return 0;
@@ -449,6 +468,59 @@ static void on_console_closed(struct http_server *server, struct session *sessio
     }
 }
 
+/* ---- TLS ---- */
+
+/* On a connection's first message: with the credentials of this moment. */
+static int on_hello(SSL *connection, int *alert, void *context)
+{
+    struct http_server *server = context;
+    struct error err = ERROR_NONE;
+    struct tls_credentials *credentials = trust_credentials(server->options.trust, &err);
+    int result = credentials ? tls_serve(connection, credentials) : -err.code;
+    tls_credentials_unref(credentials);
+    *alert = SSL_AD_INTERNAL_ERROR;
+    return result < 0 ? SSL_CLIENT_HELLO_ERROR : SSL_CLIENT_HELLO_SUCCESS;
+}
+
+static int prepare_tls(struct http_server *server, SSL_CTX *context)
+{
+    struct error err = ERROR_NONE;
+    if (tls_context_restrict(context, &err) < 0) {
+        log_error("%s", err.message);
+        return -1;
+    }
+    SSL_CTX_set_client_hello_cb(context, on_hello, server);
+    return 0;
+}
+
+static bool is_still_accepted(const struct tls_credentials *credentials, struct lws *wsi)
+{
+    X509 *certificate = SSL_get0_peer_certificate(lws_get_ssl(wsi));
+    return !certificate || tls_credentials_accept(credentials, certificate);
+}
+
+/* Requests are short; what lasts are consoles. */
+static void on_trust_changed(uv_async_t *async)
+{
+    struct http_server *server = async->data;
+    struct tls_credentials *credentials = trust_credentials(server->options.trust, NULL);
+    for (struct session *session = server->consoles; credentials && session;
+         session = session->next) {
+        if (lws_get_vhost(session->wsi) == server->tcp &&
+            !is_still_accepted(credentials, session->wsi)) {
+            lws_set_timeout(session->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+        }
+    }
+    tls_credentials_unref(credentials);
+}
+
+/* From any thread. */
+static void tell_trust_changed(void *context)
+{
+    struct http_server *server = context;
+    uv_async_send(&server->trust_changed);
+}
+
 /* ---- libwebsockets ---- */
 
 static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
@@ -457,6 +529,8 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
     struct http_server *server = lws_context_user(lws_get_context(wsi));
     struct session *session = user;
     switch (reason) {
+    case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS: /* `user` is the context */
+        return prepare_tls(lws_get_vhost_user(in), user);
     case LWS_CALLBACK_HTTP:
         return on_request(server, wsi, session);
     case LWS_CALLBACK_HTTP_BODY:
@@ -505,7 +579,9 @@ static struct lws_context *make_context(struct http_server *server)
     void *loops[] = {server->loop};
     struct lws_context_creation_info info = {
         .port = CONTEXT_PORT_NO_LISTEN_SERVER,
-        .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
+        .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS |
+                   LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT,
+        .simultaneous_ssl_restriction = TLS_CONNECTIONS_MOST,
         .foreign_loops = loops,
         .user = server,
         .max_http_header_data = 4096,
@@ -530,10 +606,11 @@ static int listen_unix(struct http_server *server, struct error *err)
         .timeout_secs = 20,
     };
     unlink(path);
+    gid_t group = server->admission.group;
     mode_t before = umask(0177);
     struct lws_vhost *vhost = lws_create_vhost(server->lws, &info);
     umask(before);
-    if (!vhost || chmod(path, 0600) < 0) {
+    if (!vhost || chown(path, 0, group) < 0 || chmod(path, group ? 0660 : 0600) < 0) {
         return error_set(err, EIO, "cannot listen on the UNIX socket %s", path);
     }
     return 0;
@@ -547,14 +624,14 @@ static int listen_tcp(struct http_server *server, struct error *err)
         .iface = options->listen_address,
         .port = options->listen_port,
         .protocols = protocols,
-        .options = LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND,
+        .options = LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND |
+                   LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX,
+        .alpn = "http/1.1",
+        .user = server,
         .timeout_secs = 20,
     };
     if (!options->listen_address) {
         return 0;
-    }
-    if (!options->token || !options->token[0]) {
-        return error_set(err, EINVAL, "refusing to listen on TCP without a token");
     }
     server->tcp = lws_create_vhost(server->lws, &info);
     if (!server->tcp) {
@@ -574,6 +651,10 @@ int http_server_start(uv_loop_t *loop, const struct http_options *options,
     }
     server->options = *options;
     server->loop = loop;
+    server->admission = (struct http_admission){
+        .token = options->token, .group = options->group ? http_caller_group(options->group) : 0};
+    server->trust_changed.data = server;
+    uv_async_init(loop, &server->trust_changed, on_trust_changed);
     server->lws = make_context(server);
     int result = server->lws ? listen_unix(server, err)
                              : error_set(err, EIO, "cannot start libwebsockets on libuv");
@@ -584,6 +665,7 @@ int http_server_start(uv_loop_t *loop, const struct http_options *options,
         http_server_free(server);
         return result;
     }
+    trust_on_change(options->trust, tell_trust_changed, server);
     *ret_server = server;
     return 0;
 }

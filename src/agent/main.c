@@ -17,13 +17,15 @@
 #include "agent/peer.h"
 #include "agent/record.h"
 #include "agent/routes.h"
+#include "agent/upkeep.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "vmm/qemu/capabilities.h"
 
-#define WORKERS "32" /* requests handled at a time; some wait for tasks to change */
+#define GROUP "drover" /* its members may use the UNIX socket */
+#define WORKERS "32"   /* requests handled at a time; some wait for tasks to change */
 
 struct options {
     const char *config_path;
@@ -177,6 +179,9 @@ static int prepare_agent(struct agent *agent, const struct agent_config *config,
         result = peer_start(err);
     }
     if (result == 0) {
+        result = trust_new(config->tls.folder, &agent->trust, err);
+    }
+    if (result == 0) {
         result = watch_start(lifecycle_ended, agent, &agent->watch, err);
     }
     if (result == 0) {
@@ -196,6 +201,12 @@ static void on_signal(uv_signal_t *handle, int number)
     uv_stop(handle->loop);
 }
 
+static bool is_peer(void *context, const char *host)
+{
+    const struct agent *agent = context;
+    return config_peer(agent->config, host) != NULL;
+}
+
 static int serve(struct agent *agent, struct error *err)
 {
     uv_loop_t loop;
@@ -207,16 +218,23 @@ static int serve(struct agent *agent, struct error *err)
         .socket_path = socket_path,
         .listen_address = config->listen_address[0] ? config->listen_address : NULL,
         .listen_port = config->listen_port,
+        .group = GROUP,
         .token = config->token,
+        .host = config->host,
+        .trust = agent->trust,
         .routes = agent_routes,
         .route_count = agent_route_count,
         .context = agent,
+        .is_peer = is_peer,
         .open_console = open_vm_console,
     };
     if (!socket_path || uv_loop_init(&loop) < 0) {
         return error_set_errno(err, ENOMEM, "cannot start the main loop");
     }
     int result = http_server_start(&loop, &options, &server, err);
+    if (result == 0) {
+        result = upkeep_start(agent, &agent->upkeep, err);
+    }
     if (result < 0) {
         return result;
     }

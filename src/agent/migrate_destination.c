@@ -458,7 +458,8 @@ static int begin(struct incoming *incoming, struct mover_setup *setup, json_t **
 static int claim(struct incoming *incoming, const char *uuid, struct error *err)
 {
     struct agent *agent = incoming->agent;
-    int result = move_list_begin(agent->moves, incoming->record.move_id, err);
+    int result =
+        move_list_begin(agent->moves, incoming->record.move_id, incoming->record.peer, err);
     if (result < 0) {
         return result;
     }
@@ -539,7 +540,7 @@ int incoming_resume(struct agent *agent, const struct vm *vm, const struct move_
     *incoming = (struct incoming){.agent = agent, .vm = *vm, .record = *record};
     int result = inventory_add(agent->inventory, vm, err);
     if (result == 0) {
-        result = move_list_begin(agent->moves, record->move_id, err);
+        result = move_list_begin(agent->moves, record->move_id, record->peer, err);
     }
     if (result == 0) {
         result = start_thread(incoming, err);

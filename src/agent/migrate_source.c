@@ -90,7 +90,7 @@ static int reserve(struct source_move *move, const struct config_peer *peer,
     json_object_set_new(request, "populated", describe_memory(move));
     int result = encryption_offer(config->migration_encryption, request, setup, err);
     if (result == 0) {
-        result = peer_call(config, peer, "POST", "/v1/incoming", request, RESERVE_TIMEOUT_NS,
+        result = peer_call(move->agent, peer, "POST", "/v1/incoming", request, RESERVE_TIMEOUT_NS,
                            &answer, err);
     }
     return result < 0 ? result : read_place(move, answer, setup, err);
@@ -107,7 +107,7 @@ static void discard(const struct source_move *move)
         return;
     }
     int result =
-        peer_call(move->agent->config, peer, "DELETE", path, NULL, DISCARD_TIMEOUT_NS, NULL, &err);
+        peer_call(move->agent, peer, "DELETE", path, NULL, DISCARD_TIMEOUT_NS, NULL, &err);
     if (result < 0 && result != -ENOENT) {
         log_warning("VM %s: host %s clears up after the move by itself: %s", move->vm.config.name,
                     move->to, err.message);
@@ -204,7 +204,7 @@ static json_t *ask_destination(const struct source_move *move)
     snprintf(path, sizeof(path), "/v1/incoming/%s", move->record.move_id);
     while (peer && clock_monotonic_ns() < deadline) {
         CLEANUP_JSON json_t *answer = NULL;
-        if (peer_call(move->agent->config, peer, "GET", path, NULL, ASK_TIMEOUT_NS, &answer, NULL) <
+        if (peer_call(move->agent, peer, "GET", path, NULL, ASK_TIMEOUT_NS, &answer, NULL) <
             0) {
             return NULL;
         }

@@ -11,9 +11,12 @@
 #include "base/json.h"
 #include "base/uuid.h"
 
+#define MOVE_FROM_SIZE 64
+
 struct move {
     struct move *next; /* older */
     char id[UUID_TEXT_SIZE];
+    char from[MOVE_FROM_SIZE];
     enum move_state state;
     bool cancelled;
     struct error error;
@@ -82,7 +85,8 @@ static void forget_old(struct move_list *list)
     }
 }
 
-int move_list_begin(struct move_list *list, const char *move_id, struct error *err)
+int move_list_begin(struct move_list *list, const char *move_id, const char *from,
+                    struct error *err)
 {
     int result = 0;
     struct move *move = calloc(1, sizeof(*move));
@@ -93,6 +97,7 @@ int move_list_begin(struct move_list *list, const char *move_id, struct error *e
         result = error_set(err, EEXIST, "move %s is known already", move_id);
     } else {
         snprintf(move->id, sizeof(move->id), "%s", move_id);
+        snprintf(move->from, sizeof(move->from), "%s", from);
         move->next = list->newest;
         list->newest = move;
         move = NULL;
@@ -100,6 +105,15 @@ int move_list_begin(struct move_list *list, const char *move_id, struct error *e
     pthread_mutex_unlock(&list->mutex);
     free(move);
     return result;
+}
+
+bool move_list_is_from(struct move_list *list, const char *move_id, const char *host)
+{
+    pthread_mutex_lock(&list->mutex);
+    const struct move *move = find(list, move_id);
+    bool is_from = move && strcmp(move->from, host) == 0;
+    pthread_mutex_unlock(&list->mutex);
+    return is_from;
 }
 
 void move_list_end(struct move_list *list, const char *move_id, enum move_state state,

@@ -24,8 +24,12 @@ struct move_list;
 struct move_list *move_list_new(void);
 void move_list_free(struct move_list *list);
 
-/* -EEXIST for an id that is known already. */
-int move_list_begin(struct move_list *list, const char *move_id, struct error *err);
+/* -EEXIST for an id that is known already. `from` is the host that the VM comes from. */
+int move_list_begin(struct move_list *list, const char *move_id, const char *from,
+                    struct error *err);
+
+/* Whether the move is known, and comes from that host. */
+bool move_list_is_from(struct move_list *list, const char *move_id, const char *host);
 
 /* The end of it; `err` is copied unless NULL, the reference to `statistics` (may be NULL) taken. */
 void move_list_end(struct move_list *list, const char *move_id, enum move_state state,

@@ -1,7 +1,6 @@
 /* Routes and queries: see request.h. */
 #include "agent/request.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,6 +55,30 @@ const struct route *route_find(const struct route *routes, size_t count, struct 
     }
     error_remedy(err, "docs/openapi.yaml lists the calls");
     return NULL;
+}
+
+int request_check_access(const struct caller *caller, enum access access, bool is_peer,
+                         const char *host, struct error *err)
+{
+    if (caller->kind == CALLER_OPERATOR || access == ACCESS_ANYONE) {
+        return 0;
+    }
+    if (caller->kind == CALLER_NOBODY) {
+        error_set(err, EKEYREJECTED, "the request shows neither a certificate nor a token");
+        return error_remedy(err, "use an operator's certificate (drover ca join), or send "
+                                 "\"Authorization: Bearer TOKEN\" with the token of token_file");
+    }
+    if (access == ACCESS_OPERATOR) {
+        return error_set(err, EACCES,
+                         "this call is for operators: the certificate of host %s is "
+                         "not enough for it",
+                         caller->name);
+    }
+    if (access == ACCESS_PEER && !is_peer) {
+        error_set(err, EACCES, "host %s is no peer of host %s", caller->name, host);
+        return error_remedy(err, "add it to \"peers\" in the configuration of host %s", host);
+    }
+    return 0;
 }
 
 /* The text after "key=", up to the next "&"; NULL when it is not there. */

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,25 @@
 #define REQUEST_PARAMETER_SIZE 128
 #define REQUEST_BODY_MOST ((size_t)1 << 20)
 
+/* Who asks. What a host or an operator is called is what its certificate says. */
+enum caller_kind { CALLER_NOBODY, CALLER_OPERATOR, CALLER_HOST };
+
+#define CALLER_NAME_SIZE 64
+
+struct caller {
+    enum caller_kind kind;
+    char name[CALLER_NAME_SIZE]; /* for the log, and a host's for what it may do */
+};
+
+/* Who may make a call, besides operators, who may make all. A host's certificate is good for what
+ * moves and certificates take, and for nothing that steers VMs which are not its own. */
+enum access {
+    ACCESS_OPERATOR,
+    ACCESS_PEER,   /* a host of the cluster that this one has among its peers */
+    ACCESS_MEMBER, /* any host of the cluster */
+    ACCESS_ANYONE  /* who shows nothing at all: the call has a secret of its own */
+};
+
 enum request_method { REQUEST_GET, REQUEST_POST, REQUEST_DELETE };
 
 struct request {
@@ -21,6 +41,7 @@ struct request {
     char query[REQUEST_QUERY_SIZE]; /* "after=3&wait_ms=1000"; empty: none */
     char parameters[REQUEST_PARAMETERS_MOST][REQUEST_PARAMETER_SIZE]; /* what "{}" stood for */
     json_t *body; /* an object; an empty one when there was no body */
+    struct caller caller;
 };
 
 struct response {
@@ -37,12 +58,18 @@ struct route {
     enum request_method method;
     const char *pattern; /* "/v1/vms/{}/start": each {} is one path component */
     request_handler *handler;
+    enum access access; /* left out: operators */
 };
 
 /* Finds the route for request->method and ->path and fills request->parameters. NULL with err:
  * ENOENT, or ENOSYS when the path exists with other methods only (HTTP 405). */
 const struct route *route_find(const struct route *routes, size_t count, struct request *request,
                                struct error *err);
+
+/* Whether the caller may make the call: 0, -EKEYREJECTED for who showed nothing, -EACCES. `is_peer`
+ * is whether a calling host is one of our peers; `host` is who we are, for the error. */
+int request_check_access(const struct caller *caller, enum access access, bool is_peer,
+                         const char *host, struct error *err);
 
 /* Whether `path` fits `pattern`; fills parameters. */
 int route_match(const char *pattern, const char *path,

@@ -46,3 +46,23 @@ int get_incoming(void *context, const struct request *request, struct response *
                  struct error *err);
 int delete_incoming(void *context, const struct request *request, struct response *ret_response,
                     struct error *err);
+
+/* routes_ca.c */
+int join_ca(void *context, const struct request *request, struct response *ret_response,
+            struct error *err);
+int get_ca_trust(void *context, const struct request *request, struct response *ret_response,
+                 struct error *err);
+int renew_ca(void *context, const struct request *request, struct response *ret_response,
+             struct error *err);
+int get_ca_certificates(void *context, const struct request *request, struct response *ret_response,
+                        struct error *err);
+int make_ca_token(void *context, const struct request *request, struct response *ret_response,
+                  struct error *err);
+int revoke_ca(void *context, const struct request *request, struct response *ret_response,
+              struct error *err);
+int advance_ca(void *context, const struct request *request, struct response *ret_response,
+               struct error *err);
+int renew_tls(void *context, const struct request *request, struct response *ret_response,
+              struct error *err);
+int refresh_tls(void *context, const struct request *request, struct response *ret_response,
+                struct error *err);

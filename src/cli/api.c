@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/tls.h"
 
 #define ANSWER_BYTES_MOST (16u << 20)
 #define TOKEN_BYTES_MOST 4096
@@ -17,16 +18,21 @@
 
 struct api {
     CURL *curl;
-    char *connect;     /* as the user wrote it, for messages */
-    char *socket_path; /* NULL: TCP */
-    char *base_url;    /* "http://localhost" or "http://ADDRESS:PORT" */
-    char *token;       /* NULL: none */
+    char *connect;                       /* as the user wrote it, for messages */
+    char *socket_path;                   /* NULL: TLS */
+    char *base_url;                      /* "http://localhost" or "https://HOST:PORT" */
+    char *token;                         /* NULL: none */
+    struct tls_credentials *credentials; /* NULL: over a UNIX socket, or pinned */
+    const char *pinned_fingerprint;      /* NULL: not pinned */
+    const char *pinned_host;
+    struct error trouble; /* of the TLS context */
+    char reason[CURL_ERROR_SIZE];
 };
 
 static int refuse_connect(const char *connect, struct error *err)
 {
     error_set(err, EINVAL, "\"%s\" is no address of an agent", connect);
-    return error_remedy(err, "write unix:PATH or http://ADDRESS:PORT");
+    return error_remedy(err, "write unix:PATH or https://HOST:PORT");
 }
 
 /* Takes only a scheme, a host and a port: no user, path or query that would be sent somewhere. */
@@ -60,6 +66,9 @@ static int set_address(struct api *api, const char *connect, struct error *err)
         api->socket_path = strdup(connect + 5);
         api->base_url = strdup("http://localhost");
     } else if (strncmp(connect, "http://", 7) == 0) {
+        error_set(err, EINVAL, "agents do not talk without TLS, as %s would", connect);
+        return error_remedy(err, "write https://%s", connect + 7);
+    } else if (strncmp(connect, "https://", 8) == 0) {
         int result = check_url(connect, err);
         if (result < 0) {
             return result;
@@ -97,20 +106,55 @@ static int read_token(struct api *api, const char *path, struct error *err)
     return api->token ? 0 : error_set_errno(err, ENOMEM, "cannot read the token");
 }
 
-int api_new(const char *connect, const char *token_file, struct api **ret_api, struct error *err)
+static int load_credentials(struct api *api, const char *folder, struct error *err)
+{
+    int result = tls_credentials_load(folder, TLS_ROLE_OPERATOR, &api->credentials, err);
+    if (result == -ENOENT) {
+        error_remedy(err, "get certificates with \"drover ca join\", or name their folder with "
+                          "--tls or DROVER_TLS");
+    }
+    return result;
+}
+
+int api_new(const struct api_options *options, struct api **ret_api, struct error *err)
 {
     struct api *api = calloc(1, sizeof(*api));
     if (!api) {
         return error_set_errno(err, ENOMEM, "cannot connect");
     }
-    int result = set_address(api, connect ? connect : API_DEFAULT_CONNECT, err);
-    if (result == 0 && token_file) {
-        result = read_token(api, token_file, err);
+    int result = set_address(api, options->connect ? options->connect : API_DEFAULT_CONNECT, err);
+    if (result == 0 && options->token_file) {
+        result = read_token(api, options->token_file, err);
+    }
+    if (result == 0 && !api->socket_path) {
+        const char *folder = options->tls_folder ? options->tls_folder : API_DEFAULT_TLS;
+        result = load_credentials(api, folder, err);
     }
     if (result < 0) {
         api_free(api);
         return result;
     }
+    *ret_api = api;
+    return 0;
+}
+
+int api_new_pinned(const char *connect, const char *fingerprint, const char *host,
+                   struct api **ret_api, struct error *err)
+{
+    struct api *api = calloc(1, sizeof(*api));
+    if (!api) {
+        return error_set_errno(err, ENOMEM, "cannot connect");
+    }
+    int result = set_address(api, connect, err);
+    if (result == 0 && api->socket_path) {
+        result = refuse_connect(connect, err);
+    }
+    if (result < 0) {
+        api_free(api);
+        return result;
+    }
+    api->pinned_fingerprint = fingerprint;
+    api->pinned_host = host;
     *ret_api = api;
     return 0;
 }
@@ -125,6 +169,7 @@ void api_free(struct api *api)
     free(api->socket_path);
     free(api->base_url);
     free(api->token);
+    tls_credentials_unref(api->credentials);
     free(api);
 }
 
@@ -135,7 +180,7 @@ int api_is_local(const struct api *api)
 
 const char *api_host(const struct api *api)
 {
-    return api->base_url + strlen("http://");
+    return strstr(api->base_url, "://") + strlen("://");
 }
 
 const char *api_token(const struct api *api)
@@ -143,17 +188,48 @@ const char *api_token(const struct api *api)
     return api->token;
 }
 
+/* libcurl has made the context, and nobody has connected yet. */
+static CURLcode prepare_tls(CURL *curl, void *context, void *user)
+{
+    struct api *api = user;
+    (void)curl;
+    int result = api->credentials ? tls_connect(context, api->credentials, NULL, &api->trouble)
+                                  : tls_connect_pinned(context, api->pinned_fingerprint,
+                                                       api->pinned_host, &api->trouble);
+    return result == 0 ? CURLE_OK : CURLE_SSL_CERTPROBLEM;
+}
+
+/* Whoever is pinned is checked by name there; the address in the URL is only where it is. */
+static void prepare_https(struct api *api, CURL *curl)
+{
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https");
+    curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_3);
+    curl_easy_setopt(curl, CURLOPT_SSL_SESSIONID_CACHE, 0L);
+    curl_easy_setopt(curl, CURLOPT_CAINFO, NULL);
+    curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
+    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, api->pinned_host ? 0L : 2L);
+    curl_easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, prepare_tls);
+    curl_easy_setopt(curl, CURLOPT_SSL_CTX_DATA, api);
+}
+
 /* What every connection has in common: no proxy, no redirect, nothing but HTTP to this address. */
-static void prepare(const struct api *api, CURL *curl)
+static void prepare(struct api *api, CURL *curl)
 {
     curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http");
+    curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(curl, CURLOPT_PROXY, "");
     curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
     curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, api->socket_path);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, api->reason);
+    api->reason[0] = '\0';
+    if (api->socket_path) {
+        curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http");
+        curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, api->socket_path);
+    } else {
+        prepare_https(api, curl);
+    }
 }
 
 static int explain_connect(const struct api *api, CURL *curl, struct error *err)
@@ -162,16 +238,33 @@ static int explain_connect(const struct api *api, CURL *curl, struct error *err)
     curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &code);
     if (code == EACCES || code == EPERM) {
         error_set(err, EACCES, "you may not talk to the agent at %s", api->connect);
-        return error_remedy(err, "run this as root");
+        return error_remedy(err, "run this as root, or as a member of the group drover");
     }
     error_set(err, ECONNREFUSED, "no agent answers at %s", api->connect);
     return error_remedy(err, "start it on that host (systemctl start droverd), or name another "
                              "with --connect or DROVER_CONNECT");
 }
 
+static int explain_distrust(const struct api *api, const char *reason, struct error *err)
+{
+    error_set(err, EACCES, "the agent at %s and you do not trust each other: %s", api->connect,
+              reason);
+    return error_remedy(err, api->pinned_host
+                                 ? "is that the host that made the token, and the token recent?"
+                                 : "name the host as its certificate does, and see --tls for "
+                                   "yours: who was revoked has to join again");
+}
+
 static int explain_failure(const struct api *api, CURL *curl, CURLcode code, struct error *err)
 {
+    char alert[128];
+    if (tls_alert_words(api->reason, alert, sizeof(alert))) {
+        return explain_distrust(api, alert, err);
+    }
     switch (code) {
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+        return explain_distrust(api, api->trouble.code ? api->trouble.message : api->reason, err);
     case CURLE_COULDNT_CONNECT:
     case CURLE_COULDNT_RESOLVE_HOST:
         return explain_connect(api, curl, err);
@@ -232,7 +325,7 @@ int api_explain_refusal(const struct api *api, long status, const json_t *answer
                   api->connect, status);
     }
     if (status == 401 && !err->remedy[0]) {
-        error_remedy(err, "name its token with --token-file or DROVER_TOKEN_FILE");
+        error_remedy(err, "show a certificate (--tls) or its token (--token-file)");
     }
     return -err->code;
 }

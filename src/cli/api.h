@@ -1,5 +1,5 @@
 /*
- * The agent's REST API, from the client's side: libcurl over a UNIX socket or TCP. Everything that
+ * The agent's REST API, from the client's side: libcurl over a UNIX socket or TLS. Everything that
  * comes back is bounded and checked; every way in which it can fail ends as a sentence with a
  * remedy.
  */
@@ -11,6 +11,7 @@
 #include "base/error.h"
 
 #define API_DEFAULT_CONNECT "unix:/run/drover/droverd.sock"
+#define API_DEFAULT_TLS "/etc/drover/tls"
 
 /* Seconds for an answer that needs no work, and for one that may copy disk images. */
 #define API_SECONDS 60
@@ -18,9 +19,19 @@
 
 struct api;
 
-/* `connect` is "unix:PATH" or "http://ADDRESS:PORT"; NULL: API_DEFAULT_CONNECT. `token_file` (may
- * be NULL) holds the bearer token. Connects to nothing yet. */
-int api_new(const char *connect, const char *token_file, struct api **ret_api, struct error *err);
+struct api_options {
+    const char *connect;    /* "unix:PATH" or "https://HOST:PORT"; NULL: API_DEFAULT_CONNECT */
+    const char *token_file; /* holds the bearer token; NULL: none */
+    const char *tls_folder; /* base/tls.h; NULL: API_DEFAULT_TLS */
+};
+
+/* Connects to nothing yet. */
+int api_new(const struct api_options *options, struct api **ret_api, struct error *err);
+
+/* For who has no certificates yet: believes only the agent of host `host` with a certificate of the
+ * authority that has this fingerprint. The strings must outlive the result. */
+int api_new_pinned(const char *connect, const char *fingerprint, const char *host,
+                   struct api **ret_api, struct error *err);
 void api_free(struct api *api);
 
 /* Whether the agent is reached by a socket on this host, so that paths mean the same to both. */

@@ -146,6 +146,18 @@ const char *arguments_value(const struct arguments *arguments, const char *name)
     return NULL;
 }
 
+size_t arguments_values(const struct arguments *arguments, const char *name,
+                        const char **ret_values, size_t most)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < arguments->option_count && count < most; i++) {
+        if (strcmp(arguments->options[i].spec->name, name) == 0) {
+            ret_values[count++] = arguments->options[i].value;
+        }
+    }
+    return count;
+}
+
 int arguments_choice(const struct arguments *arguments, const char *name, const char *const *words,
                      int *ret_index, struct error *err)
 {

@@ -44,6 +44,11 @@ int arguments_parse(struct arguments *arguments, const struct option_spec *specs
 bool arguments_has(const struct arguments *arguments, const char *name);
 const char *arguments_value(const struct arguments *arguments, const char *name);
 
+/* The values of an option that may be given several times, in order, at most `most` of them;
+ * returns how many. */
+size_t arguments_values(const struct arguments *arguments, const char *name,
+                        const char **ret_values, size_t most);
+
 /* An option's value as one of a list of words that ends with NULL: its index in the list;
  * ret_index is left alone when it was not given. */
 int arguments_choice(const struct arguments *arguments, const char *name, const char *const *words,

@@ -66,6 +66,13 @@ int command_print_json(const struct cli *cli, const json_t *value, struct error 
 /* Prints a failure: "drover: MESSAGE", and below it the remedy behind an arrow. */
 void command_print_error(const struct terminal *terminal, const struct error *err);
 
+command_function ca_init_command;
+command_function ca_join_command;
+command_function ca_list_command;
+command_function ca_renew_command;
+command_function ca_revoke_command;
+command_function ca_rollover_command;
+command_function ca_token_command;
 command_function help_command;
 command_function host_show_command;
 command_function lab_run_command;
@@ -82,6 +89,10 @@ command_function vm_show_command;
 command_function vm_start_command;
 command_function vm_stop_command;
 
+extern const struct option_spec ca_init_options[];
+extern const struct option_spec ca_join_options[];
+extern const struct option_spec ca_revoke_options[];
+extern const struct option_spec ca_token_options[];
 extern const struct option_spec vm_create_options[];
 extern const struct option_spec vm_migrate_options[];
 extern const struct option_spec vm_remove_options[];

@@ -23,6 +23,17 @@ const struct command commands[] = {
     {"task list", "", "what the agent does and did", task_list_command, NULL, 0, 0},
     {"task show", "ID", "one task, with the report of a migration", task_show_command, NULL, 1, 1},
     {"task cancel", "ID", "ask a task to give up", task_cancel_command, NULL, 1, 1},
+    {"ca init", "HOST", "make the certificate authority of a cluster on this, its first, host",
+     ca_init_command, ca_init_options, 1, 1},
+    {"ca token", "NAME", "let a host (or an operator) join: a token for it", ca_token_command,
+     ca_token_options, 1, 1},
+    {"ca join", "ADDRESS:PORT", "get a certificate for this host (or for you), by a token",
+     ca_join_command, ca_join_options, 1, 1},
+    {"ca list", "", "certificates, and when they end", ca_list_command, NULL, 0, 0},
+    {"ca renew", "", "get the agent's host another certificate now", ca_renew_command, NULL, 0, 0},
+    {"ca revoke", "NAME", "make certificates void, at once", ca_revoke_command, ca_revoke_options,
+     1, 1},
+    {"ca rollover", "", "the next step to a new authority", ca_rollover_command, NULL, 0, 0},
     {"lab", "COMMAND", "a cluster on this machine to try things in", lab_run_command, NULL, 0, 0,
      true},
     {"version", "", "this program's version, and the agent's", version_command, NULL, 0, 0},
@@ -31,7 +42,8 @@ const struct command commands[] = {
 };
 
 const struct option_spec common_options[] = {
-    {"--connect", "ADDRESS", "unix:PATH or http://ADDRESS:PORT of an agent (or DROVER_CONNECT)"},
+    {"--connect", "ADDRESS", "unix:PATH or https://HOST:PORT of an agent (or DROVER_CONNECT)"},
+    {"--tls", "FOLDER", "certificates for https (or DROVER_TLS; else /etc/drover/tls)"},
     {"--token-file", "FILE", "holds the agent's token (or DROVER_TOKEN_FILE)"},
     {"--json", NULL, "print JSON"},
     {"--help", NULL, "print help"},

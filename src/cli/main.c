@@ -25,9 +25,12 @@ static int run_command(struct cli *cli, const struct command *command, struct er
     if (result < 0) {
         return result;
     }
-    result = api_new(option_or_environment(&cli->arguments, "--connect", "DROVER_CONNECT"),
-                     option_or_environment(&cli->arguments, "--token-file", "DROVER_TOKEN_FILE"),
-                     &cli->api, err);
+    const struct api_options options = {
+        .connect = option_or_environment(&cli->arguments, "--connect", "DROVER_CONNECT"),
+        .token_file = option_or_environment(&cli->arguments, "--token-file", "DROVER_TOKEN_FILE"),
+        .tls_folder = option_or_environment(&cli->arguments, "--tls", "DROVER_TLS"),
+    };
+    result = api_new(&options, &cli->api, err);
     if (result < 0) {
         return result;
     }

@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/random.h"
 #include "base/uuid.h"
+#include "lab/certificates.h"
 #include "lab/mount_points.h"
 
 #define DEFAULT_ROOT "/var/lib/drover-lab"
@@ -128,6 +129,9 @@ static json_t *configuration_of(const struct lab *lab, const struct lab_node *ho
     json_object_set_new(value, "listen",
                         json_pack("{s:s,s:i}", "address", management, "port", LAB_API_PORT));
     json_object_set_new(value, "token_file", json_string(MOUNT_POINT_CONFIGURATION "/token"));
+    json_object_set_new(value, "tls",
+                        json_pack("{s:s,s:s}", "folder", MOUNT_POINT_STATE "/tls", "authority",
+                                  LAB_AUTHORITY_HOST));
     json_object_set_new(value, "peers", peers_of(lab, host));
     return value;
 }
@@ -239,5 +243,5 @@ int folder_make(const struct lab *lab, const struct lab_lease *lease, struct err
     for (size_t i = 0; result == 0 && i < lab->node_count; i++) {
         result = make_node(lab, &lab->nodes[i], token, err);
     }
-    return result;
+    return result < 0 ? result : certificates_make(lab, err);
 }

@@ -5,7 +5,8 @@
  *     NAME/.drover-lab           says that the folder is a lab's, and may be removed
  *     NAME/shared/               the shared datastore
  *     NAME/h1/etc/               becomes /etc/drover in h1: droverd.json, token
- *     NAME/h1/state/             /var/lib/drover
+ *     NAME/h1/state/             /var/lib/drover; with the authority and the host's certificate
+ *     NAME/client/etc/tls/       an operator's certificate (certificates.h)
  *     NAME/h1/datastores/        /datastores: "local", and "h1-shared" upon which shared is mounted
  *     NAME/h1/droverd.log, drover-guard.log
  */

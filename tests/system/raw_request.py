@@ -1,21 +1,29 @@
 """Sends what standard input holds to an agent, as it is, and prints what comes back until the agent hangs up.
 
-    raw_request.py unix:PATH | ADDRESS:PORT [--half-close] [--patience SECONDS]
+    raw_request.py unix:PATH | tcp:ADDRESS:PORT | tls:ADDRESS:PORT [--half-close] [--patience SECONDS]
 
-Run inside a lab's node. --half-close tells the agent that no more comes; --patience: how long to wait for it.
+tls: checks the agent's certificate against --tls FOLDER, and shows the certificate of --role if one is given. Run inside a lab's node. --half-close tells the agent that no more comes; --patience: how long to wait for it.
 """
 import argparse
 import socket
+import ssl
 import sys
 
 
-def connect(target):
-    if target.startswith("unix:"):
+def connect(options):
+    kind, _, target = options.target.partition(":")
+    if kind == "unix":
         link = socket.socket(socket.AF_UNIX)
-        link.connect(target[len("unix:"):])
+        link.connect(target)
         return link
     address, port = target.rsplit(":", 1)
-    return socket.create_connection((address, int(port)))
+    link = socket.create_connection((address, int(port)))
+    if kind == "tcp":
+        return link
+    context = ssl.create_default_context(cafile=f"{options.tls}/ca.crt")
+    if options.role:
+        context.load_cert_chain(f"{options.tls}/{options.role}.crt", f"{options.tls}/{options.role}.key")
+    return context.wrap_socket(link, server_hostname=address)
 
 
 def main():
@@ -23,8 +31,10 @@ def main():
     parser.add_argument("target")
     parser.add_argument("--half-close", action="store_true")
     parser.add_argument("--patience", type=float, default=30)
+    parser.add_argument("--tls", default="/var/lib/drover/tls", help="folder of certificates")
+    parser.add_argument("--role", choices=["host", "operator"], help="show this certificate")
     options = parser.parse_args()
-    link = connect(options.target)
+    link = connect(options)
     link.settimeout(options.patience)
     try:
         link.sendall(sys.stdin.buffer.read())

@@ -90,7 +90,8 @@ def test_lab_is_a_command_like_others():
 
 
 GROUPS = {"vm": ["create", "start", "stop", "list", "show", "console", "migrate", "rm"],
-          "host": ["show"], "task": ["list", "show", "cancel"]}
+          "host": ["show"], "task": ["list", "show", "cancel"],
+          "ca": ["init", "token", "join", "list", "renew", "revoke", "rollover"]}
 
 
 @pytest.mark.parametrize("group, command", [(g, c) for g in GROUPS for c in GROUPS[g]])
@@ -98,7 +99,7 @@ def test_manual_and_completion_know_every_option(group, command):
     """What --help names is in the manual and in the completion."""
     help_text = drover(None, group, command, "--help").stdout
     pages = "".join(open(f"{ROOT}/docs/man/{page}").read()
-                    for page in ("drover.1", "drover-vm.1")).replace("Fl Fl ", "--")
+                    for page in ("drover.1", "drover-vm.1", "drover-ca.1")).replace("Fl Fl ", "--")
     options = re.findall(r"^  (--[a-z-]+)", help_text, re.M)
     completed = complete("drover", group, command, "--")
     assert len(options) >= 4
@@ -128,7 +129,7 @@ def test_completion_of_words(agent):
     assert complete("drover", "--json", "task", "sh") == ["show"]
 
 
-@pytest.mark.parametrize("page", ["drover.1", "drover-vm.1", "drover-lab.1", "droverd.json.5",
+@pytest.mark.parametrize("page", ["drover.1", "drover-vm.1", "drover-ca.1", "drover-lab.1", "droverd.json.5",
                                   "droverd.8"])
 def test_manual_pages_are_well_formed(page):
     if not shutil.which("mandoc"):
@@ -149,7 +150,8 @@ def test_manual_pages_are_well_formed(page):
     (["vm", "create", "a", "--disk", "2Q"], '--disk: "2Q" is not a size', None),
     (["vm", "create", "a", "--disk", "2G,colour=red"], '--disk does not know "colour=red"', None),
     (["--connect", "ftp://x", "vm", "list"], '"ftp://x" is no address of an agent', None),
-    (["--connect", "http://a:1/path", "vm", "list"], None, None),
+    (["--connect", "https://a:1/path", "vm", "list"], None, None),
+    (["--connect", "http://a:1", "vm", "list"], "agents do not talk without TLS, as http://a:1 would", "write https://a:1"),
     (["vm", "rm", "a"], "nobody is there to ask whether a may be removed", "add --yes"),
 ])
 def test_bad_usage(arguments, message, remedy):

@@ -1,4 +1,5 @@
 """The lab itself: it stands, its networks are what they should be, and nothing is left of it."""
+import json
 import os
 import shutil
 import signal
@@ -426,5 +427,8 @@ def test_agents_run_and_are_told_to(lab):
 
 def test_client_calls_an_agent(lab):
     token = lab.run("client", "cat", "/etc/drover/token").stdout.strip()
-    asked = lab.run("client", "curl", "-sf", "-H", f"Authorization: Bearer {token}", "http://10.79.0.2:7790/v1/host")
+    asked = lab.run("client", "curl", "-sf", "--cacert", "/etc/drover/tls/ca.crt", "-H", f"Authorization: Bearer {token}",
+                    "https://10.79.0.2:7790/v1/host")
     assert '"h2"' in asked.stdout
+    shown = lab.run("client", DROVER, "--connect", "https://10.79.0.2:7790", "host", "show", "--json")
+    assert json.loads(shown.stdout)["name"] == "h2"

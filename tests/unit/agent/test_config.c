@@ -132,7 +132,11 @@ static void what_is_wrong_is_named(void **state)
         {"peers", "[{\"name\": \"h2\", \"address\": \"::1\", \"port\": 70000}]", "port"},
         {"uid_base", "0", "uid_base"},
         {"memory_limit_mib", "-1", "memory_limit_mib"},
-        {"listen", "{\"address\": \"127.0.0.1\", \"port\": 1}", "token_file"},
+        {"listen", "{\"address\": \"127.0.0.1\", \"port\": 1}", "tls"},
+        {"tls", "{}", "folder"},
+        {"tls", "{\"folder\": \"tls\"}", "folder"},
+        {"tls", "{\"folder\": \"/t\", \"authority\": \"h9\"}", "h9"},
+        {"tls", "{\"folder\": \"/t\", \"key\": \"/k\"}", "key"},
         {"token_file", "\"/nonexistent\"", "/nonexistent"},
     };
     (void)state;
@@ -143,6 +147,28 @@ static void what_is_wrong_is_named(void **state)
         if (!strstr(err.message, rows[i].word)) {
             fail_msg("\"%s\" does not name %s", err.message, rows[i].word);
         }
+    }
+}
+
+static void who_holds_the_authority_has_a_folder_for_it(void **state)
+{
+    static const struct {
+        const char *json;
+        const char *folder;
+    } rows[] = {
+        {"{\"folder\": \"/t\"}", ""},
+        {"{\"folder\": \"/t\", \"authority\": \"h2\"}", ""},
+        {"{\"folder\": \"/t\", \"authority\": \"h1\"}", "/s/ca"},
+        {"{\"folder\": \"/t\", \"authority\": \"h1\", \"authority_folder\": \"/a\"}", "/a"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct error err = ERROR_NONE;
+        struct agent_config *config;
+        assert_int_equal(load(with("tls", rows[i].json), &config, &err), 0);
+        assert_string_equal(config->tls.folder, "/t");
+        assert_string_equal(config->tls.authority_folder, rows[i].folder);
+        free(config);
     }
 }
 
@@ -171,6 +197,7 @@ int main(void)
         cmocka_unit_test(a_host_may_have_several_migration_addresses),
         cmocka_unit_test(what_is_left_out_has_a_default),
         cmocka_unit_test(what_is_wrong_is_named),
+        cmocka_unit_test(who_holds_the_authority_has_a_folder_for_it),
         cmocka_unit_test_setup_teardown(
             a_token_is_read_without_its_line_end_and_a_short_one_refused, scratch_make,
             scratch_remove),

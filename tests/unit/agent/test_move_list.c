@@ -22,11 +22,23 @@ static void a_move_is_known_from_its_beginning_to_after_its_end(void **state)
     struct error err = ERROR_NONE;
     (void)state;
     assert_null(move_list_get(list, "a"));
-    assert_int_equal(move_list_begin(list, "a", &err), 0);
-    assert_int_equal(move_list_begin(list, "a", &err), -EEXIST);
+    assert_int_equal(move_list_begin(list, "a", "h1", &err), 0);
+    assert_int_equal(move_list_begin(list, "a", "h1", &err), -EEXIST);
     assert_string_equal(state_of(list, "a"), "receiving");
     move_list_end(list, "a", MOVE_RUNNING, NULL, json_pack("{s:i}", "run_ns", 5));
     assert_string_equal(state_of(list, "a"), "running");
+    move_list_free(list);
+}
+
+static void a_move_is_of_the_host_that_began_it(void **state)
+{
+    struct move_list *list = move_list_new();
+    struct error err = ERROR_NONE;
+    (void)state;
+    assert_int_equal(move_list_begin(list, "a", "h1", &err), 0);
+    assert_true(move_list_is_from(list, "a", "h1"));
+    assert_false(move_list_is_from(list, "a", "h2"));
+    assert_false(move_list_is_from(list, "b", "h1"));
     move_list_free(list);
 }
 
@@ -35,7 +47,7 @@ static void the_reason_of_an_end_is_told(void **state)
     struct move_list *list = move_list_new();
     struct error err = ERROR_NONE;
     (void)state;
-    assert_int_equal(move_list_begin(list, "a", &err), 0);
+    assert_int_equal(move_list_begin(list, "a", "h1", &err), 0);
     error_set(&err, ETIMEDOUT, "the source never came");
     move_list_end(list, "a", MOVE_ABANDONED, &err, NULL);
     json_t *move = move_list_get(list, "a");
@@ -62,7 +74,7 @@ static void giving_up_waits_for_the_end(void **state)
     struct error err = ERROR_NONE;
     pthread_t thread;
     (void)state;
-    assert_int_equal(move_list_begin(list, "a", &err), 0);
+    assert_int_equal(move_list_begin(list, "a", "h1", &err), 0);
     assert_int_equal(move_list_cancel(list, "a", NANOSECONDS_PER_MILLISECOND, &err), -ETIMEDOUT);
     assert_int_equal(pthread_create(&thread, NULL, give_up_when_asked, list), 0);
     assert_int_equal(move_list_cancel(list, "a", 20 * NANOSECONDS_PER_SECOND, &err),
@@ -78,10 +90,10 @@ static void only_so_many_that_ended_are_kept(void **state)
     struct error err = ERROR_NONE;
     char id[16];
     (void)state;
-    assert_int_equal(move_list_begin(list, "going on", &err), 0);
+    assert_int_equal(move_list_begin(list, "going on", "h1", &err), 0);
     for (int i = 0; i <= MOVES_ENDED_KEPT; i++) {
         snprintf(id, sizeof(id), "%d", i);
-        assert_int_equal(move_list_begin(list, id, &err), 0);
+        assert_int_equal(move_list_begin(list, id, "h1", &err), 0);
         move_list_end(list, id, MOVE_RUNNING, NULL, NULL);
     }
     assert_null(move_list_get(list, "0"));
@@ -94,6 +106,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_move_is_known_from_its_beginning_to_after_its_end),
+        cmocka_unit_test(a_move_is_of_the_host_that_began_it),
         cmocka_unit_test(the_reason_of_an_end_is_told),
         cmocka_unit_test(giving_up_waits_for_the_end),
         cmocka_unit_test(only_so_many_that_ended_are_kept),
