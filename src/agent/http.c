@@ -22,6 +22,10 @@
 #define WRITE_CHUNK 32768
 #define HEADER_ROOM 512
 
+/* A whole TLS record (16 KiB) is read at once: libwebsockets 4.1 on libuv does not come back for
+ * the rest of one that OpenSSL has decrypted already, while no more arrives from the network. */
+#define RECORD_ROOM 20480
+
 struct session;
 
 struct http_server {
@@ -585,6 +589,7 @@ static struct lws_context *make_context(struct http_server *server)
         .foreign_loops = loops,
         .user = server,
         .max_http_header_data = 4096,
+        .pt_serv_buf_size = RECORD_ROOM,
         .max_http_header_pool = CONNECTIONS_MOST,
         .fd_limit_per_thread = CONNECTIONS_MOST,
         .timeout_secs = 20,
