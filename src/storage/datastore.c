@@ -173,7 +173,8 @@ int datastore_open_root(const struct datastore *datastore, struct error *err)
         return stale(datastore, "it has no " MARKER, err);
     }
     if (result < 0) {
-        return error_wrap(err, "datastore %s", datastore->name);
+        error_wrap(err, "datastore %s", datastore->name);
+        return result;
     }
     if (strcmp(marker.uuid, datastore->uuid) != 0) {
         return stale(datastore, "it has another UUID", err);

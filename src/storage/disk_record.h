@@ -35,6 +35,13 @@ enum {
     FIELD(u64, counter)                                                                  \
     FIELD(u64, written_at) /* CLOCK_REALTIME in nanoseconds, for people */
 
+/* An epoch of a lease of kind sanlock: VM/lease.sanlock. */
+#define DISK_EPOCH_FIELDS(FIELD)                                                         \
+    FIELD(u64, version) /* of the sanlock resource under whose lease this was written */ \
+    FIELD(u64, epoch)                                                                    \
+    FIELD(name, host)                                                                    \
+    FIELD(u64, written_at) /* CLOCK_REALTIME in nanoseconds, for people */
+
 /* Declares struct disk_NAME, disk_NAME_encode() and disk_NAME_decode(). The decoder answers
  * -EBADMSG for what is no such record, or a damaged one, -ENOTSUP for a newer version's. */
 #define DISK_MEMBER(kind, member) disk_##kind member;
@@ -46,6 +53,8 @@ enum {
     int disk_##name##_decode(const uint8_t bytes[DISK_RECORD_SIZE], struct disk_##name *ret_value, \
                              struct error *err);
 
-#define DISK_RECORDS(RECORD) RECORD(HEARTBEAT, heartbeat, "DVRBEAT")
+#define DISK_RECORDS(RECORD)                \
+    RECORD(HEARTBEAT, heartbeat, "DVRBEAT") \
+    RECORD(EPOCH, epoch, "DVREPOC")
 #define DISK_DECLARE_RECORD(NAME, name, magic) DISK_DECLARE(NAME, name)
 DISK_RECORDS(DISK_DECLARE_RECORD)

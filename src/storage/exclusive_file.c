@@ -39,6 +39,16 @@ static int link_temporary(int folder, const char *temporary, int fd, const char 
     return fstat(fd, &status) == 0 && status.st_nlink == 2 ? 0 : -reason;
 }
 
+/* Gives a finished temporary file its name, or removes it. `result`: whether it was finished. */
+static int finish(int folder, const char *temporary, int fd, const char *name, int result)
+{
+    if (result == 0) {
+        result = link_temporary(folder, temporary, fd, name);
+    }
+    unlinkat(folder, temporary, 0);
+    return result == 0 && fsync(folder) < 0 ? -errno : result;
+}
+
 int exclusive_file_create(int folder, const char *name, const json_t *value, const char *what,
                           struct error *err)
 {
@@ -50,12 +60,40 @@ int exclusive_file_create(int folder, const char *name, const json_t *value, con
     }
     temporary_name(temporary, name);
     int result = write_temporary(folder, temporary, text, &fd);
-    if (result == 0) {
-        result = link_temporary(folder, temporary, fd, name);
-    }
-    unlinkat(folder, temporary, 0);
-    if (result == 0 && fsync(folder) < 0) {
-        result = -errno;
-    }
+    result = finish(folder, temporary, fd, name, result);
     return result < 0 ? error_set_errno(err, result, "cannot create %s", what) : 0;
+}
+
+/* Space is taken now: what is prepared must be writable later, on a full file system too. */
+static int reserve(int fd, size_t size)
+{
+    return fallocate(fd, 0, 0, (off_t)size) < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+int exclusive_file_create_prepared(int folder, const char *folder_path, const char *name,
+                                   size_t size, exclusive_file_prepare *prepare, void *context,
+                                   struct error *err)
+{
+    char temporary[TEMPORARY_NAME_SIZE];
+    struct error reason = ERROR_NONE;
+    temporary_name(temporary, name);
+    CLEANUP_FREE char *path = file_path("%s/%s", folder_path, temporary);
+    CLEANUP_CLOSE int fd = -1;
+    int result = path ? write_temporary(folder, temporary, "", &fd) : -ENOMEM;
+    if (result == 0) {
+        result = reserve(fd, size);
+    }
+    if (result == 0) {
+        result = prepare(context, path, &reason);
+    }
+    result = finish(folder, temporary, fd, name, result);
+    if (result == 0 || !reason.message[0]) {
+        return result < 0 ? error_set_errno(err, result, "cannot create %s/%s", folder_path, name)
+                          : 0;
+    }
+    if (err) {
+        *err = reason;
+        error_wrap(err, "cannot create %s/%s", folder_path, name);
+    }
+    return result;
 }

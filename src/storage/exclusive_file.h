@@ -14,3 +14,10 @@
  * be there: look. */
 int exclusive_file_create(int folder, const char *name, const json_t *value, const char *what,
                           struct error *err);
+
+/* The same for a file of `size` zero bytes of which `prepare` makes what it should be, by its path,
+ * which is `folder_path` and a temporary name, before it gets its own. */
+typedef int exclusive_file_prepare(void *context, const char *path, struct error *err);
+int exclusive_file_create_prepared(int folder, const char *folder_path, const char *name,
+                                   size_t size, exclusive_file_prepare *prepare, void *context,
+                                   struct error *err);

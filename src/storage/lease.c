@@ -19,6 +19,7 @@ struct lease_functions {
 static const struct lease_functions kinds[] = {
     [LEASE_LOCAL] = {lease_files_read, lease_files_advance},
     [LEASE_FILE] = {lease_files_read, lease_files_advance},
+    [LEASE_SANLOCK] = {lease_sanlock_read, lease_sanlock_advance},
 };
 
 int lease_lost(const char *vm, uint64_t epoch, struct error *err)

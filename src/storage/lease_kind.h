@@ -18,6 +18,11 @@ int lease_files_read(const struct lease_place *place, struct lease *ret_lease, s
 int lease_files_advance(const struct lease_place *place, uint64_t after, const char *host,
                         struct error *err);
 
+/* Records under a sanlock resource: kind sanlock. */
+int lease_sanlock_read(const struct lease_place *place, struct lease *ret_lease, struct error *err);
+int lease_sanlock_advance(const struct lease_place *place, uint64_t after, const char *host,
+                          struct error *err);
+
 /* -EEXIST: somebody else took the epoch. */
 int lease_lost(const char *vm, uint64_t epoch, struct error *err);
 

@@ -11,17 +11,19 @@
 #include "base/file.h"
 #include "storage/beat.h"
 #include "storage/heartbeat.h"
+#include "storage/lockspace.h"
 
 #define HEARTBEATS_MISSED 4 /* a host that missed so many is silent */
 
 /* What is remembered of a host. */
 struct observed {
     char host[VM_NAME_SIZE];
+    unsigned number;  /* of kind sanlock: in the lockspace; 0: not known */
     struct beat beat; /* the last valid one; none: not valid */
     bool looked;      /* there was a look */
     bool present;     /* as of the last look */
     bool moved;       /* it was seen to change */
-    uint64_t since;   /* taken after the look that saw this beat first */
+    uint64_t since;   /* taken after the look that saw this beat, or its lack, first */
 };
 
 struct observer {
@@ -90,7 +92,7 @@ static struct observed *remember(struct observer *observer, const char *host, st
         return NULL;
     }
     memmove(&hosts[place + 1], &hosts[place], (observer->count - place) * sizeof(*hosts));
-    hosts[place] = (struct observed){.since = now_ns(observer)};
+    hosts[place] = (struct observed){.looked = false};
     snprintf(hosts[place].host, sizeof(hosts[place].host), "%s", host);
     observer->hosts = hosts;
     observer->count++;
@@ -105,6 +107,9 @@ static void take_in(const struct observer *observer, struct observed *observed,
     bool is_first = !observed->looked;
     observed->looked = true;
     observed->present = beat->present;
+    if (is_first) {
+        observed->since = now_ns(observer);
+    }
     if (!beat->valid || memcmp(beat->bytes, observed->beat.bytes, sizeof(beat->bytes)) == 0) {
         return;
     }
@@ -129,29 +134,48 @@ static enum host_health judge(const struct observer *observer, const struct obse
     return observed->moved ? HOST_ALIVE : HOST_UNKNOWN;
 }
 
-static int read_beat(const struct observer *observer, int root, const char *host,
+static int read_file(const struct observer *observer, int root, const char *host,
                      struct beat *ret_beat, struct error *err)
 {
     CLEANUP_CLOSE int fd = beat_file_open(&observer->datastore, root, host, O_RDONLY, err);
-    if (fd == -ENOENT) {
+    return fd < 0 ? fd : beat_file_read(&observer->datastore, fd, host, ret_beat, NULL, err);
+}
+
+static int read_sector(const struct observer *observer, int root, struct observed *observed,
+                       struct beat *ret_beat, struct error *err)
+{
+    const struct datastore *datastore = &observer->datastore;
+    int result = observed->number > 0 ? 0
+                                      : lockspace_number(datastore, root, observed->host, false,
+                                                         &observed->number, err);
+    return result < 0 ? result : lockspace_read(datastore, root, observed->number, ret_beat, err);
+}
+
+static int read_beat(const struct observer *observer, int root, struct observed *observed,
+                     struct beat *ret_beat, struct error *err)
+{
+    int result = observer->datastore.lease.kind == LEASE_SANLOCK
+                     ? read_sector(observer, root, observed, ret_beat, err)
+                     : read_file(observer, root, observed->host, ret_beat, err);
+    if (result == -ENOENT) {
         *ret_beat = (struct beat){0};
         return 0;
     }
-    return fd < 0 ? fd : beat_file_read(&observer->datastore, fd, host, ret_beat, NULL, err);
+    return result;
 }
 
 static int look(struct observer *observer, int root, const char *host,
                 struct host_sighting *ret_sighting, struct error *err)
 {
     struct beat beat;
-    uint64_t begun = now_ns(observer);
-    int result = read_beat(observer, root, host, &beat, err);
-    if (result < 0) {
-        return result;
-    }
     struct observed *observed = remember(observer, host, err);
     if (!observed) {
         return -ENOMEM;
+    }
+    uint64_t begun = now_ns(observer);
+    int result = read_beat(observer, root, observed, &beat, err);
+    if (result < 0) {
+        return result;
     }
     take_in(observer, observed, &beat);
     uint64_t still = begun > observed->since ? begun - observed->since : 0;
@@ -170,8 +194,14 @@ int observer_look(struct observer *observer, const char *host, struct host_sight
 
 /* ---- all hosts ---- */
 
-/* Remembers the hosts that have a beat. */
-static int list_hosts(struct observer *observer, int root, struct error *err)
+static int remember_numbered(void *observer, unsigned number, const char *host, struct error *err)
+{
+    (void)number;
+    return remember(observer, host, err) ? 0 : -ENOMEM;
+}
+
+/* Remembers the hosts that have a beat in a file. */
+static int list_files(struct observer *observer, int root, struct error *err)
 {
     CLEANUP_CLOSE int fd = file_open_beneath_at(root, observer->datastore.path, BEAT_FOLDER,
                                                 O_RDONLY | O_DIRECTORY, 0, err);
@@ -193,6 +223,13 @@ static int list_hosts(struct observer *observer, int root, struct error *err)
     return errno == 0 ? 0
                       : error_set_errno(err, errno, "cannot list the hosts of datastore %s",
                                         observer->datastore.name);
+}
+
+static int list_hosts(struct observer *observer, int root, struct error *err)
+{
+    return observer->datastore.lease.kind == LEASE_SANLOCK
+               ? lockspace_each_host(&observer->datastore, root, remember_numbered, observer, err)
+               : list_files(observer, root, err);
 }
 
 int observer_look_all(struct observer *observer, struct host_sighting **ret_sightings,

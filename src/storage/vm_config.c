@@ -166,7 +166,8 @@ static int read_list(const json_t *document, const char *what, const char *key, 
 /* Files that the folder holds for Drover itself. */
 static bool file_is_reserved(const char *file)
 {
-    return strcmp(file, VM_CONFIG_FILE) == 0 || strncmp(file, "owner.", strlen("owner.")) == 0;
+    return strcmp(file, VM_CONFIG_FILE) == 0 || strncmp(file, "owner.", strlen("owner.")) == 0 ||
+           strncmp(file, "lease.", strlen("lease.")) == 0;
 }
 
 static int read_file_name(const json_t *object, const char *what, const char *key,

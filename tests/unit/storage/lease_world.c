@@ -3,15 +3,20 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/json.h"
 
 #define WORLD_BYTES "16m"
+#define JOIN_SECONDS 60
 
 static struct {
     enum lease_kind kind;
@@ -19,6 +24,7 @@ static struct {
     char view[80];
     struct datastore datastore;
     struct lease_settings settings;
+    pid_t daemons[WORLD_HOSTS + 1];
     bool is_covered;     /* the view is not the plain store */
     const char *problem; /* why there is no world */
 } world;
@@ -104,6 +110,19 @@ void world_remove(const char *name)
     assert_int_equal(file_remove_tree(path, NULL), 0);
 }
 
+int world_advance(int number, uint64_t after, const char *host)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        world_be_host(number);
+        _exit(-lease_advance(&world.datastore, "web1", after, host, NULL));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return -WEXITSTATUS(status);
+}
+
 struct lease world_read(void)
 {
     struct error err = ERROR_NONE;
@@ -133,9 +152,11 @@ void world_mount_other(void)
     bind("other");
 }
 
+/* A mount of its own: one through which something is open for writing cannot become read-only. */
 void world_make_readonly(void)
 {
-    world.is_covered = true;
+    uncover();
+    bind("store");
     require(mount(NULL, world.view, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY, NULL) == 0, "mount");
 }
 
@@ -189,9 +210,89 @@ int world_teardown(void **state)
     return file_remove_tree(vm, NULL) < 0 || file_remove_tree(hosts, NULL) < 0 ? -1 : 0;
 }
 
+/* ---- the sanlock daemons ---- */
+
 void world_be_host(int number)
 {
-    (void)number;
+    char folder[80];
+    snprintf(folder, sizeof(folder), "%s/run%d", world.folder, number);
+    setenv("SANLOCK_RUN_DIR", folder, 1);
+    setenv("SANLOCK_PRIVILEGED", "0", 1);
+}
+
+void world_start_daemon(int number)
+{
+    char name[16];
+    snprintf(name, sizeof(name), "host%d", number);
+    world_be_host(number);
+    world.daemons[number] = fork();
+    if (world.daemons[number] == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        CLEANUP_FREE char *log = file_path("%s/run%d.log", world.folder, number);
+        int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+        dup2(fd, STDOUT_FILENO);
+        dup2(fd, STDERR_FILENO);
+        execlp("sanlock", "sanlock", "daemon", "-D", "-w", "0", "-h", "0", "-l", "0", "-U", "root",
+               "-G", "root", "-L", "-1", "-S", "-1", "-e", name, NULL);
+        _exit(127);
+    }
+}
+
+void world_kill_daemon(int number)
+{
+    kill(world.daemons[number], SIGKILL);
+    waitpid(world.daemons[number], NULL, 0);
+    world.daemons[number] = 0;
+}
+
+struct renewal *world_renewal(int number)
+{
+    struct error err = ERROR_NONE;
+    struct renewal *renewal = NULL;
+    uint64_t proven;
+    char host[16];
+    snprintf(host, sizeof(host), "h%d", number);
+    world_be_host(number);
+    assert_int_equal(renewal_open(&world.datastore, host, host, NULL, &renewal, &err), 0);
+    uint64_t deadline = clock_monotonic_ns() + JOIN_SECONDS * NANOSECONDS_PER_SECOND;
+    while (renewal_renew(renewal, &proven, &err) < 0) {
+        if (clock_monotonic_ns() > deadline) {
+            fail_msg("%s", err.message);
+        }
+        clock_sleep_ns(NANOSECONDS_PER_SECOND / 10);
+    }
+    return renewal;
+}
+
+static pid_t start_host(int number)
+{
+    char folder[8];
+    snprintf(folder, sizeof(folder), "run%d", number);
+    make_folder(folder);
+    world_start_daemon(number);
+    pid_t pid = fork();
+    if (pid == 0) {
+        renewal_close(world_renewal(number));
+        _exit(0);
+    }
+    return pid;
+}
+
+static const char *start_hosts(void)
+{
+    pid_t joining[WORLD_HOSTS];
+    if (system("command -v sanlock >/dev/null") != 0) {
+        return "sanlock is not installed";
+    }
+    for (int i = 0; i < WORLD_HOSTS; i++) {
+        joining[i] = start_host(i + 1);
+    }
+    for (int i = 0; i < WORLD_HOSTS; i++) {
+        int status;
+        assert_int_equal(waitpid(joining[i], &status, 0), joining[i]);
+        assert_int_equal(status, 0);
+    }
+    return NULL;
 }
 
 /* ---- for the program ---- */
@@ -226,11 +327,16 @@ static const char *world_begin(int argc, char **argv)
     make_store("other");
     bind("store");
     assert_int_equal(datastore_open("store", world.view, &world.datastore, &err), 0);
-    return NULL;
+    return world.kind == LEASE_SANLOCK ? start_hosts() : NULL;
 }
 
 static void world_end(void)
 {
+    for (int number = 1; number <= WORLD_HOSTS; number++) {
+        if (world.daemons[number] > 0) {
+            world_kill_daemon(number);
+        }
+    }
     if (world.folder[0]) {
         umount2(world.folder, MNT_DETACH);
         rmdir(world.folder);

@@ -11,8 +11,9 @@
 #include "storage/heartbeat.h"
 #include "storage/lease.h"
 
-#define WORLD_HOSTS 2 /* each with what its kind of lease wants; tests spread processes over them \
-                       */
+#define WORLD_HOSTS                                                               \
+    2 /* each with what its kind of lease wants; tests spread processes over them \
+       */
 
 enum lease_kind world_kind(void);
 
@@ -23,8 +24,19 @@ int world_teardown(void **state);
 /* The datastore, and the path that is the bind mount. */
 const struct datastore *world_datastore(void);
 
-/* From now on this process is on that host (1 to WORLD_HOSTS). */
+/* From now on this process, and those that it starts, are on that host (1 to WORLD_HOSTS). A
+ * process that has used a lease of kind sanlock stays where it is: libsanlock asks once only. */
 void world_be_host(int number);
+
+/* lease_advance() of web1, by a process of its own on that host. */
+int world_advance(int number, uint64_t after, const char *host);
+
+/* Of kind sanlock: each host has a daemon, which has joined the lockspace as host hN. */
+void world_start_daemon(int number);
+void world_kill_daemon(int number);
+
+/* Has this process, on that host, renew until it succeeds, for a minute at most. */
+struct renewal *world_renewal(int number);
 
 /* What may befall a datastore; world_restore() undoes all of it. */
 void world_unmount(void);     /* the empty folder below the mount shows */
