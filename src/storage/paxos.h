@@ -1,7 +1,8 @@
 /*
  * A sanlock resource held for a moment: a Paxos lease on the storage itself, that one process of
  * all hosts holds at a time (Gafni and Lamport, "Disk Paxos"; sanlock's src/paxos_lease.c). Each
- * time it is taken its version grows.
+ * time it is taken its version grows. The program must ignore SIGPIPE: libsanlock does not expect
+ * its daemon to die.
  */
 #pragma once
 
