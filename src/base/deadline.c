@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -12,7 +13,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 
-#define READ_ATTEMPTS 1000 /* the guard writes for a microsecond; it may die at it */
+#define READ_ATTEMPTS 1000 /* the guard writes for a microsecond, and may die at it */
 
 char *deadline_path(const char *run_folder, const char *datastore_uuid)
 {
@@ -188,6 +189,7 @@ void deadline_read(const struct deadline_page *page, struct deadline_state *ret_
         if (before == after && before % 2 == 0) {
             return;
         }
+        sched_yield();
     }
 }
 

@@ -56,6 +56,7 @@ int deadline_open(const char *path, struct error *err);
 int deadline_map(int fd, const struct deadline_page **ret_page, struct error *err);
 void deadline_unmap(const struct deadline_page *page); /* NULL is fine */
 
+/* All of one renewal; after a guard that died while it wrote, what is for people may be of two. */
 void deadline_read(const struct deadline_page *page, struct deadline_state *ret_state);
 
 /* Opens, reads and closes. */
