@@ -88,6 +88,7 @@ int host_show_command(struct cli *cli, struct error *err)
     print_datastores(output, json_object_get(host, "datastores"));
     print_port_groups(output, json_object_get(host, "port_groups"));
     print_migration_addresses(output, json_object_get(host, "migration_addresses"));
+    output_text(output, "encryption", host, "migration_encryption");
     print_peers(output, json_object_get(host, "peers"));
     return 0;
 }

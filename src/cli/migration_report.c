@@ -186,6 +186,21 @@ static void print_engine(const struct terminal *terminal, const json_t *report)
     }
 }
 
+static void print_encryption(const struct terminal *terminal, const json_t *report)
+{
+    char cipher[64];
+    const char *encryption = field_text(report, "encryption");
+    text_clean(field_text(report, "cipher"), cipher, sizeof(cipher));
+    if (strcmp(encryption, "tls13") == 0) {
+        bool by_kernel = strcmp(field_text(report, "encryption_by"), "kernel") == 0;
+        fprintf(terminal->stream, "  %-20s %9s  (%s%s)\n", "encryption", "TLS 1.3", cipher,
+                by_kernel ? ", by the kernel" : "");
+    } else if (strcmp(encryption, "none") == 0) {
+        fprintf(terminal->stream, "  %-20s %9s  (the memory travelled in clear)\n", "encryption",
+                "none");
+    }
+}
+
 static void print_bytes(const struct terminal *terminal, const json_t *report)
 {
     char bytes[FIELD_SIZE];
@@ -215,6 +230,7 @@ int migration_print_report(const struct terminal *terminal, const json_t *task, 
                "  (written all the time, so sent once)");
     print_pacing(terminal, report);
     print_engine(terminal, report);
+    print_encryption(terminal, report);
     print_duration(terminal, "total time", report, "total_ms", "");
     return migration_print_accuracy(terminal, report) < 0
                ? error_set_errno(err, ENOMEM, "cannot print the report")
