@@ -1,9 +1,10 @@
 /*
  * Whether a move's channels are encrypted, as the two hosts' agents agree on it, and with which
  * key. Each host has a policy; its agent tells it with the host's facts, as "migration_encryption".
- * The source makes up the key and offers it with the request to reserve; the destination answers
- * what the channels will be, "tls13" or "none". Both come to the same by themselves, from both
- * policies: an answer that is another is refused.
+ * The source makes up the key and offers it with the request to reserve, which travels over mutual
+ * TLS as all that agents say (peer.h); the destination answers what the channels will be, "tls13"
+ * or "none". Both come to the same by themselves, from both policies: an answer that is another is
+ * refused.
  */
 #pragma once
 
