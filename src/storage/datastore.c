@@ -214,6 +214,22 @@ int datastore_open_known(const char *name, const char *path, const char *uuid,
     return 0;
 }
 
+int datastore_set_lease(const struct datastore *datastore, const struct lease_settings *settings,
+                        struct error *err)
+{
+    CLEANUP_FREE char *path = file_path("%s/" MARKER, datastore->path);
+    CLEANUP_CLOSE int folder = datastore_open_root(datastore, err);
+    if (folder < 0 || !path) {
+        return folder < 0 ? folder : error_set_errno(err, ENOMEM, "cannot write " MARKER);
+    }
+    CLEANUP_JSON json_t *marker = json_read_file(path, MARKER_BYTES_MOST, err);
+    if (!marker) {
+        return -EIO;
+    }
+    json_object_set_new(marker, "lease", lease_settings_to_json(settings));
+    return json_write_file(path, marker, 0600, err);
+}
+
 int datastore_space(const struct datastore *datastore, uint64_t *ret_total, uint64_t *ret_free,
                     struct error *err)
 {

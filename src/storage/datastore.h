@@ -36,6 +36,11 @@ int datastore_open_known(const char *name, const char *path, const char *uuid,
  * mounted there now. */
 int datastore_open_root(const struct datastore *datastore, struct error *err);
 
+/* Writes other lease settings into the datastore's marker; `datastore` itself is stale then. Only
+ * for lease_change(). */
+int datastore_set_lease(const struct datastore *datastore, const struct lease_settings *settings,
+                        struct error *err);
+
 /* Bytes in all and free. */
 int datastore_space(const struct datastore *datastore, uint64_t *ret_total, uint64_t *ret_free,
                     struct error *err);

@@ -14,12 +14,13 @@ struct lease_functions {
     int (*read)(const struct lease_place *place, struct lease *ret_lease, struct error *err);
     int (*advance)(const struct lease_place *place, uint64_t after, const char *host,
                    struct error *err);
+    int (*adopt)(const struct lease_place *place, uint64_t epoch, struct error *err);
 };
 
 static const struct lease_functions kinds[] = {
-    [LEASE_LOCAL] = {lease_files_read, lease_files_advance},
-    [LEASE_FILE] = {lease_files_read, lease_files_advance},
-    [LEASE_SANLOCK] = {lease_sanlock_read, lease_sanlock_advance},
+    [LEASE_LOCAL] = {lease_files_read, lease_files_advance, lease_files_adopt},
+    [LEASE_FILE] = {lease_files_read, lease_files_advance, lease_files_adopt},
+    [LEASE_SANLOCK] = {lease_sanlock_read, lease_sanlock_advance, lease_sanlock_adopt},
 };
 
 int lease_lost(const char *vm, uint64_t epoch, struct error *err)
@@ -70,4 +71,12 @@ int lease_advance(const struct datastore *datastore, const char *vm, uint64_t af
     CLEANUP_CLOSE int folder = open_folder(datastore, vm, err);
     struct lease_place place = {datastore, vm, folder};
     return folder < 0 ? folder : kinds[datastore->lease.kind].advance(&place, after, host, err);
+}
+
+int lease_adopt(const struct datastore *datastore, enum lease_kind kind, const char *vm,
+                uint64_t epoch, struct error *err)
+{
+    CLEANUP_CLOSE int folder = open_folder(datastore, vm, err);
+    struct lease_place place = {datastore, vm, folder};
+    return folder < 0 ? folder : kinds[kind].adopt(&place, epoch, err);
 }

@@ -181,3 +181,11 @@ int lease_files_advance(const struct lease_place *place, uint64_t after, const c
     remove_older(place->folder, after);
     return 0;
 }
+
+int lease_files_adopt(const struct lease_place *place, uint64_t epoch, struct error *err)
+{
+    uint64_t highest;
+    int result = highest_epoch(place->folder, place->vm, &highest, err);
+    return result < 0 || highest >= epoch ? result
+                                          : create_epoch(place->folder, place->vm, epoch, "", err);
+}

@@ -18,6 +18,12 @@ int lease_files_read(const struct lease_place *place, struct lease *ret_lease, s
 int lease_files_advance(const struct lease_place *place, uint64_t after, const char *host,
                         struct error *err);
 
+/* Makes `epoch` the current one, in nobody's name, while no host uses this kind of lease there. */
+int lease_files_adopt(const struct lease_place *place, uint64_t epoch, struct error *err);
+int lease_sanlock_adopt(const struct lease_place *place, uint64_t epoch, struct error *err);
+int lease_adopt(const struct datastore *datastore, enum lease_kind kind, const char *vm,
+                uint64_t epoch, struct error *err);
+
 /* Records under a sanlock resource: kind sanlock. */
 int lease_sanlock_read(const struct lease_place *place, struct lease *ret_lease, struct error *err);
 int lease_sanlock_advance(const struct lease_place *place, uint64_t after, const char *host,

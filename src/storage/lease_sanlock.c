@@ -66,7 +66,7 @@ static int read_record(const struct lease_place *place, int fd, struct disk_epoc
                        struct error *err)
 {
     struct slots slots;
-    struct disk_epoch highest = {0};
+    struct disk_epoch highest = {0}; /* a record that was adopted has version 0 */
     int result = read_slots(place, fd, &slots, err);
     for (unsigned i = 0; result == 0 && i < SLOTS; i++) {
         struct disk_epoch record;
@@ -76,7 +76,7 @@ static int read_record(const struct lease_place *place, int fd, struct disk_epoc
         result = disk_epoch_decode(slots.bytes[i], &record, err);
         if (result < 0) {
             error_wrap(err, "%s/%s/" FILE_NAME ", record %u", place->datastore->path, place->vm, i);
-        } else if (record.version > highest.version) {
+        } else if (record.version >= highest.version) {
             highest = record;
         }
     }
@@ -177,4 +177,20 @@ int lease_sanlock_advance(const struct lease_place *place, uint64_t after, const
     }
     paxos_done(&paxos);
     return result;
+}
+
+/* The file is made anew: a resource that begins at version 0, and records that begin with the
+ * adopted one. */
+int lease_sanlock_adopt(const struct lease_place *place, uint64_t epoch, struct error *err)
+{
+    struct disk_epoch record = {.epoch = epoch, .written_at = clock_realtime_ns()};
+    if (unlinkat(place->folder, FILE_NAME, 0) < 0 && errno != ENOENT) {
+        return error_set_errno(err, errno, "cannot remove %s/%s/" FILE_NAME, place->datastore->path,
+                               place->vm);
+    }
+    if (epoch == 0) {
+        return 0;
+    }
+    CLEANUP_CLOSE int fd = open_file(place, err);
+    return fd < 0 ? fd : write_record(place, fd, &record, err);
 }

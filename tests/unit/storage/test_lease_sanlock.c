@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "storage/lease_kind.h"
 
 #define HEARTBEAT (2 * NANOSECONDS_PER_SECOND)
 #define SLOW_TESTS "DROVER_SLOW_TESTS"
@@ -207,6 +208,30 @@ static void a_damaged_record_is_refused_by_name(void **state)
     assert_int_equal(world_advance(1, 1, "h2"), -EBADMSG);
 }
 
+/* ---- from and to other kinds ---- */
+
+static void an_adopted_epoch_goes_on(void **state)
+{
+    struct error err = ERROR_NONE;
+    struct lease lease;
+    (void)state;
+    assert_int_equal(lease_adopt(world_datastore(), LEASE_SANLOCK, "web1", 41, &err), 0);
+    assert_int_equal(world_read().epoch, 41);
+    assert_string_equal(world_read().host, "");
+    for (uint64_t after = 41; after < 60; after++) {
+        assert_int_equal(world_advance(1 + (int)after % 2, after, "h1"), 0);
+        assert_int_equal(world_read().epoch, after + 1);
+    }
+    assert_int_equal(lease_adopt(world_datastore(), LEASE_SANLOCK, "web1", 7, &err), 0);
+    assert_int_equal(world_read().epoch, 7);
+    struct datastore files = *world_datastore();
+    assert_int_equal(lease_adopt(&files, LEASE_FILE, "web1", 60, &err), 0);
+    world_change_settings("{\"kind\": \"file\"}");
+    assert_int_equal(datastore_open(files.name, files.path, &files, &err), 0);
+    assert_int_equal(lease_read(&files, "web1", &lease, &err), 0);
+    assert_int_equal(lease.epoch, 60);
+}
+
 /* ---- figures for docs/ownership.md ---- */
 
 static void the_take_over_takes_its_time(void **state)
@@ -234,6 +259,7 @@ int main(int argc, char **argv)
         world_test(a_dead_daemon_renews_nothing),
         world_test(a_host_frozen_while_it_takes_an_epoch_does_not_win),
         world_test(a_damaged_record_is_refused_by_name),
+        world_test(an_adopted_epoch_goes_on),
         world_test(the_take_over_takes_its_time),
     };
     return world_run(tests, argc, argv);
