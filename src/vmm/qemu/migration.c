@@ -362,6 +362,10 @@ int qemu_run_await(struct qmp *qmp, struct error *err)
 
 int qemu_run(struct qmp *qmp, struct error *err)
 {
-    int result = qemu_run_begin(qmp, err);
+    int result = is_running(qmp, err);
+    if (result != 0) { /* QEMU says nothing of a `cont` that changes nothing */
+        return result < 0 ? result : 0;
+    }
+    result = qemu_run_begin(qmp, err);
     return result < 0 ? result : qemu_run_await(qmp, err);
 }

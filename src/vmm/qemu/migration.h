@@ -87,7 +87,7 @@ int qemu_run_await(struct qmp *qmp, struct error *err);
 /* Before qemu_run_begin(): makes it fast. */
 int qemu_run_prepare(struct qmp *qmp, struct error *err);
 
-/* Both halves. */
+/* Both halves; nothing, where they run already. */
 int qemu_run(struct qmp *qmp, struct error *err);
 
 /* What an event says of a migration. */
