@@ -374,6 +374,10 @@ static int check(struct source_move *move, const struct config_peer *peer, struc
     struct vm before = move->vm;
     before.state = VM_STATE_RUNNING; /* that it is migrating now is this very move's doing */
     int result = migrate_checks(move->agent, &before, peer, &move->options, &checks, err);
+    if (result < 0) {
+        return error_wrap(err, "VM %s stays on host %s", move->vm.config.name,
+                          move->agent->config->host);
+    }
     if (result == 0) {
         result = migrate_refuse(&move->vm, move->to, checks, err);
     }
