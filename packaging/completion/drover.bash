@@ -39,7 +39,7 @@ _drover_value() {
     --progress) COMPREPLY=($(compgen -W "live plain json none" -- "$cur")) ;;
     --memory | --vcpus | --disk | --nic | --cpu | --machine | --append | --datastore | --timeout | --address | \
         --blackout | --bandwidth | --channels | --name | --hosts | --migration-networks | \
-        --lease-times | --days | --minutes) ;;
+        --lease-times | --datastore-size | --days | --minutes) ;;
     *) return 1 ;;
     esac
 }
@@ -62,7 +62,8 @@ _drover_options() {
     "ca join") echo "$common --join-token-file --folder" ;;
     "ca revoke") echo "$common --operator" ;;
     "lab up")
-        echo "--name --hosts --migration-networks --lease-kind --lease-times --no-agents --help"
+        echo "--name --hosts --migration-networks --lease-kind --lease-times --datastore-size" \
+            "--no-agents --help"
         ;;
     "lab status") echo "--name --json --help" ;;
     lab*) echo "--name --help" ;;

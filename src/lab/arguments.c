@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/units.h"
 #include "lab/command.h"
 
 #define DEFAULT_NAME "lab"
@@ -56,8 +57,8 @@ static int parse_times(char **words, struct lab_lease *lease, struct error *err)
 
 static bool wants_value(const char *option)
 {
-    static const char *const options[] = {"--name", "--hosts", "--migration-networks",
-                                          "--lease-kind", "--lease-times"};
+    static const char *const options[] = {"--name",       "--hosts",       "--migration-networks",
+                                          "--lease-kind", "--lease-times", "--datastore-size"};
     for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
         if (strcmp(option, options[i]) == 0) {
             return true;
@@ -90,6 +91,10 @@ static int parse_option(int argc, char **argv, int index, struct lab_arguments *
     }
     if (strcmp(option, "--lease-times") == 0) {
         return parse_times(argv + index, &arguments->lease, err);
+    }
+    if (strcmp(option, "--datastore-size") == 0) {
+        int result = units_parse_size(argv[index + 1], &arguments->datastore_bytes, err);
+        return result < 0 ? result : 2;
     }
     if (strcmp(option, "--no-agents") == 0) {
         arguments->agents = false;

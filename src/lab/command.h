@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "lab/folder.h"
@@ -14,6 +15,7 @@ struct lab_arguments {
     const char *lab_name;        /* --name; "lab" */
     unsigned hosts;              /* --hosts; 3 */
     unsigned migration_networks; /* --migration-networks; 1 */
+    uint64_t datastore_bytes;    /* --datastore-size; 0: no limit */
     bool agents;                 /* without --no-agents */
     struct lab_lease lease;      /* --lease-kind, --lease-times */
     bool json;                   /* --json */

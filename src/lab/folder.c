@@ -3,8 +3,10 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -43,6 +45,11 @@ static bool is_ours(const char *folder)
     return access(path, F_OK) == 0;
 }
 
+static void shared_path(const struct lab *lab, char path[LAB_PATH_SIZE])
+{
+    snprintf(path, LAB_PATH_SIZE, "%s/shared", lab->folder);
+}
+
 /* Whether it has nothing in it, or is not there. */
 static bool is_empty(const char *folder)
 {
@@ -57,9 +64,12 @@ static bool is_empty(const char *folder)
 
 int folder_remove(const struct lab *lab, struct error *err)
 {
+    char shared[LAB_PATH_SIZE];
     if (!is_ours(lab->folder)) {
         return 0;
     }
+    shared_path(lab, shared);
+    umount2(shared, MNT_DETACH | UMOUNT_NOFOLLOW); /* where it is a file system of its own */
     int result = file_remove_tree(lab->folder, err);
     char *slash = strrchr(lab->folder, '/');
     CLEANUP_FREE char *root = strndup(lab->folder, (size_t)(slash - lab->folder));
@@ -183,12 +193,26 @@ static int make_local_datastore(const struct lab *lab, const struct lab_node *ho
     return result < 0 ? result : mark_datastore(path, &alone, err);
 }
 
+/* A file system of its own: what is written into it fills nothing else. */
+static int limit_shared(const struct lab *lab, const char *path, struct error *err)
+{
+    char options[64];
+    snprintf(options, sizeof(options), "mode=0755,size=%" PRIu64, lab->datastore_bytes);
+    if (lab->datastore_bytes > 0 && mount("tmpfs", path, "tmpfs", MS_NOSUID, options) < 0) {
+        return error_set_errno(err, errno, "cannot mount the shared datastore on %s", path);
+    }
+    return 0;
+}
+
 static int make_shared_datastore(const struct lab *lab, const struct lab_lease *lease,
                                  struct error *err)
 {
-    char path[LAB_PATH_SIZE * 2];
+    char path[LAB_PATH_SIZE];
     int result = make_below(lab, "shared", "", 0755, err);
-    snprintf(path, sizeof(path), "%s/shared", lab->folder);
+    shared_path(lab, path);
+    if (result == 0) {
+        result = limit_shared(lab, path, err);
+    }
     return result < 0 ? result : mark_datastore(path, lease, err);
 }
 

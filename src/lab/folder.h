@@ -3,7 +3,7 @@
  * shared datastore.
  *
  *     NAME/.drover-lab           says that the folder is a lab's, and may be removed
- *     NAME/shared/               the shared datastore
+ *     NAME/shared/               the shared datastore; a tmpfs where it was given a size
  *     NAME/h1/etc/               becomes /etc/drover in h1: droverd.json, token
  *     NAME/h1/state/             /var/lib/drover; with the authority and the host's certificate
  *     NAME/client/etc/tls/       an operator's certificate (certificates.h)

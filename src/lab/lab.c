@@ -12,7 +12,7 @@
 static const struct lab_command_row rows[] = {
     {"up",
      "[--name NAME] [--hosts N] [--migration-networks N] [--lease-kind KIND] "
-     "[--lease-times HEARTBEAT,STOP,TAKEOVER] [--no-agents]",
+     "[--lease-times HEARTBEAT,STOP,TAKEOVER] [--datastore-size SIZE] [--no-agents]",
      "make a lab", lab_up, 0, 0, false},
     {"status", "[--name NAME] [--json]", "show its nodes", lab_status, 0, 0, false},
     {"exec", "[--name NAME] HOST COMMAND...", "run a command in a node", lab_exec, 2, INT_MAX,

@@ -24,6 +24,7 @@ struct lab {
     enum lab_state state;
     bool agents;                 /* hosts run droverd */
     unsigned migration_networks; /* 1 or 2 */
+    uint64_t datastore_bytes;    /* of the shared datastore; 0: as much as the machine has */
     size_t node_count;
     struct lab_node nodes[LAB_NODES_MOST];
     int lock; /* the control folder, held; -1 for a lab that is only looked at */

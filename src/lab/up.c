@@ -206,6 +206,7 @@ static void plan(struct lab *lab, const struct lab_arguments *arguments)
 {
     lab->agents = arguments->agents;
     lab->migration_networks = arguments->migration_networks;
+    lab->datastore_bytes = arguments->datastore_bytes;
     lab->node_count = arguments->hosts + 2;
     for (size_t i = 0; i < lab->node_count; i++) {
         lab_node_plan(i, lab->migration_networks, &lab->nodes[i]);
