@@ -4,7 +4,7 @@
 BUILD ?= build
 export DROVER_BUILD := $(abspath $(BUILD))
 
-.PHONY: help packages build guest demo test check-style lab soak bench bench-quick bench-docs fuzz install clean
+.PHONY: help packages build guest demo test check-style lab soak fault-matrix chaos bench bench-quick bench-docs fuzz install clean
 
 help:
 	@echo "make demo         install what is needed, build, move a real guest around a lab, show the result"
@@ -12,6 +12,8 @@ help:
 	@echo "make build        build into $(BUILD)/"
 	@echo "make lab          bring up a lab of three hosts to play with (drover lab down ends it)"
 	@echo "make soak         200 moves in a row under load; the result goes to docs/benchmarks/"
+	@echo "make fault-matrix every fault in every phase of a move, about an hour; make test has a selection"
+	@echo "make chaos        1,000 random faults, some hours; the result goes to docs/benchmarks/"
 	@echo "make bench        Drover beside every mode of QEMU's own migration, same guest, same run"
 	@echo "make bench-quick  the same with fewer rows and runs, in less than 5 minutes"
 	@echo "make bench-docs   docs/benchmarks/ from the last report of make bench"
@@ -48,6 +50,12 @@ lab: build guest
 
 soak: build guest
 	@/usr/bin/python3 -B demo/soak.py $(SOAK)
+
+fault-matrix: build guest
+	@/usr/bin/python3 -B -m pytest -q -rs -p no:cacheprovider --whole-matrix tests/system/test_fault_matrix.py $(MATRIX)
+
+chaos: build guest
+	@/usr/bin/python3 -B tests/chaos/chaos.py $(CHAOS)
 
 bench: build guest
 	@/usr/bin/python3 -B bench/bench.py $(BENCH)

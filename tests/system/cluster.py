@@ -7,21 +7,20 @@
     move = guest.begin_move("h2", bandwidth_limit=20 << 20)
     move.wait_for_phase("pre-copy")
 """
-import ctypes
 import http.client
 import json
 import os
 import signal
 import socket
-import threading
 import time
 
 from lab import BUILD
+from namespaces import connect_in_namespace
 
 GUEST_FOLDER = os.environ.get("DROVER_GUEST_DIR", os.path.join(BUILD, "guest"))
 RUN_FOLDER = "/run/drover"
 REPORT_PORT = 7002
-CLONE_NEWNET = 0x40000000
+DISK_ARGUMENTS = "drover.disk=/dev/vda drover.disk-size=16M drover.disk-rate=256K"
 PATIENCE_S = 90
 
 
@@ -32,27 +31,6 @@ def wait_for(what, condition, patience=PATIENCE_S):
         assert time.monotonic() < deadline, f"waited in vain for {what() if callable(what) else what}"
         time.sleep(0.02)
     return result
-
-
-def connect_in_namespace(pid, address, timeout=5):
-    """A TCP connection made inside the network namespace of a process."""
-    outcome = []
-
-    def connect():
-        try:
-            with open(f"/proc/{pid}/ns/net") as namespace:
-                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), "setns")
-            outcome.append(socket.create_connection(address, timeout=timeout))
-        except OSError as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=connect)  # a namespace of its own is a thread's, and ends with it
-    thread.start()
-    thread.join()
-    if isinstance(outcome[0], OSError):
-        raise outcome[0]
-    return outcome[0]
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -73,6 +51,7 @@ class Host:
         self.lab = lab
         self.name = name
         self.init = lab.pids()[name]
+        self.shared_datastore = f"/datastores/{name}-shared"
 
     def power_off(self):
         self.init = None
@@ -135,6 +114,19 @@ class Host:
 
     def kill(self, program):
         self.signal(program, signal.SIGKILL)
+
+    def kill_all(self, program):
+        """Whatever runs of it; its kind, not one of them, is what ends."""
+        for pid in self.processes(program):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def restart_agent(self):
+        """After it was killed, as systemd would."""
+        wait_for(f"the end of {self.name}'s agent", lambda: not self.processes("droverd"))
+        self.lab.agent(self.name, "start")
 
     def agent_descriptors(self):
         return len(os.listdir(f"/proc/{self.the_process('droverd')}/fd"))
@@ -207,20 +199,21 @@ class Task:
 class Guest:
     """The small test guest as a VM on the shared datastore."""
 
-    def __init__(self, lab, hosts, name, address, megabytes=192, working_set="48M", more=""):
+    def __init__(self, lab, hosts, name, address, megabytes=192, working_set="48M", more="", disk=True):
         self.lab = lab
         self.name = name
         self.address = address
         self.hosts = hosts
         self.client = lab.pids()["client"]
         self.megabytes = megabytes
+        self.has_disk = disk
         self.arguments = (f"console=ttyS0 quiet drover.name={name} drover.ip={address}/24 drover.memory={working_set} "
-                          f"drover.memory-rate=1M drover.disk=/dev/vda drover.disk-size=16M drover.disk-rate=256K {more}")
+                          f"drover.memory-rate=1M {DISK_ARGUMENTS if disk else ''} {more}")
         self.uuid = None
 
     def create(self, host):
         status, vm = self.hosts[host].call("POST", "/v1/vms", {
-            "datastore": "shared", "disks": [{"size_bytes": 32 << 20}],
+            "datastore": "shared", "disks": [{"size_bytes": 32 << 20}] if self.has_disk else [],
             "kernel": f"{GUEST_FOLDER}/vmlinuz", "initrd": f"{GUEST_FOLDER}/initramfs.gz",
             "config": {"name": self.name, "memory_mib": self.megabytes, "vcpus": 1,
                        "nics": [{"port_group": "vm"}],
@@ -260,7 +253,7 @@ class Guest:
     def is_up(self):
         try:
             report = self.ask(timeout=1)
-            return report["memory"] and report["disk"] and report
+            return report["memory"] and (report["disk"] or not self.has_disk) and report
         except (OSError, ValueError):
             return None
 

@@ -4,6 +4,23 @@ import pytest
 from lab import Lab, require_lab
 
 
+def pytest_addoption(parser):
+    parser.addoption("--whole-matrix", action="store_true", help="every cell of the fault matrix, not a selection")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "unselected: a cell of the fault matrix that runs with --whole-matrix only")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Cells that are not selected are left out, not skipped: skipped are those that cannot be."""
+    if config.getoption("--whole-matrix"):
+        return
+    left_out = [item for item in items if "unselected" in item.keywords]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="module")
 def lab():
     """A lab of three hosts with their agents, for a whole file of tests: leave it as you found it."""

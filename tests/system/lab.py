@@ -38,13 +38,15 @@ def fresh_name(purpose="test"):
 class Lab:
     """One lab. Its files are in a temporary folder; `down()` (or the end of `with`) ends it."""
 
-    def __init__(self, name=None, hosts=3, agents=True, migration_networks=1, lease=()):
+    def __init__(self, name=None, hosts=3, agents=True, migration_networks=1, lease=(),
+                 datastore_size=None):
         require_lab(agents)
         self.name = name or fresh_name()
         self.hosts = [f"h{number}" for number in range(1, hosts + 1)]
         self.agents = agents
         self.migration_networks = migration_networks
         self.lease = lease  # options of `up` for the shared datastore: ("--lease-times", "500,5000,8000")
+        self.datastore_size = datastore_size
         self.root = tempfile.mkdtemp(prefix="drover-lab-", dir="/var/tmp")
         os.chmod(self.root, 0o755)
         self.environment = {**os.environ, "DROVER_LAB_FOLDER": os.path.join(self.root, "labs")}
@@ -80,6 +82,7 @@ class Lab:
 
     def up_options(self):
         return ["--hosts", len(self.hosts), "--migration-networks", self.migration_networks, *self.lease,
+                *(["--datastore-size", self.datastore_size] if self.datastore_size else []),
                 *([] if self.agents else ["--no-agents"])]
 
     def up(self, **options):

@@ -1,0 +1,169 @@
+"""make chaos: move after move, each with random faults at a random point; the result goes to docs/benchmarks/chaos.md.
+
+    chaos.py [--faults 1000] [--seed 1] [--output FILE]
+
+The same seed plans the same faults in the same order (what the machine makes of them in time is its own). A move that
+ends as it must not is told at once, its hosts' logs are kept in BUILD/chaos/, and a new lab goes on. Ctrl-C ends it early
+and leaves nothing.
+"""
+import argparse
+import collections
+import json
+import os
+import platform
+import random
+import signal
+import statistics
+import sys
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests/system"))
+from faults import FAULTS, PHASES, PowerOff, any_moment  # noqa: E402
+from lab import BUILD  # noqa: E402
+from scene import Scene  # noqa: E402
+
+ANY_MOMENT_SHARE = 0.3  # of the moves; the others are held in a phase
+TWO_FAULTS_SHARE = 0.3
+LONGEST_MOMENT_S = 2.5  # such a move takes about so long
+OUTCOMES = ("moved", "stayed", "restarted", "failed")
+
+
+# ---- the plan
+
+
+def go_together(first, second):
+    """Two faults that do not take each other's object away."""
+    if first is second:
+        return False
+    touched = [set(side for side in ("source", "destination") if side in fault.name or
+                   (side == "destination" and "cut" in fault.name) or "both" in fault.name) for fault in (first, second)]
+    return not (isinstance(first, PowerOff) or isinstance(second, PowerOff)) or not touched[0] & touched[1]
+
+
+def plan_move(seed, number):
+    """(phase, faults) of one move; depends on nothing but seed and number."""
+    chance = random.Random(f"{seed}/{number}")
+    if chance.random() < ANY_MOMENT_SHARE:
+        phase = any_moment(chance.uniform(0, LONGEST_MOMENT_S))
+    else:
+        phase = chance.choice(list(PHASES.values()))
+    possible = [fault for fault in FAULTS.values() if not fault.impossible(phase)]
+    faults = [chance.choice(possible)]
+    if chance.random() < TWO_FAULTS_SHARE:
+        fitting = [fault for fault in possible if go_together(faults[0], fault)]
+        faults.append(chance.choice(fitting))
+    return phase, faults
+
+
+# ---- the run
+
+
+class Run:
+    def __init__(self, seed, wanted, folder):
+        self.seed, self.wanted, self.folder = seed, wanted, folder
+        self.stories, self.inflicted, self.moves, self.labs = [], 0, 0, 0
+        self.begun = time.monotonic()
+
+    def play_all(self):
+        while self.inflicted < self.wanted:
+            self.labs += 1
+            with Scene() as scene:
+                while self.inflicted < self.wanted and self.play_one(scene):
+                    pass
+
+    def play_one(self, scene):
+        """False when the scene is spoiled."""
+        phase, faults = plan_move(self.seed, self.moves)
+        self.moves += 1
+        self.inflicted += len(faults)
+        begun = time.monotonic()
+        try:
+            told = scene.play(phase, faults)
+            story = {"outcome": told.outcome, "problems": told.problems, "text": str(told)}
+        except (AssertionError, OSError, ValueError) as error:
+            story = {"outcome": "failed", "problems": [str(error)], "text": phase.name}
+        if story["problems"]:
+            story["outcome"] = "failed"
+        story |= {"move": self.moves - 1, "phase": phase.name, "faults": [fault.name for fault in faults],
+                  "seconds": time.monotonic() - begun}
+        self.stories.append(story)
+        self.tell(story, scene)
+        return not story["problems"]
+
+    def tell(self, story, scene):
+        print(f"{self.inflicted}/{self.wanted} move {story['move']}, {story['phase']}: {' + '.join(story['faults'])}: "
+              f"{story['outcome']}, {story['seconds']:.1f} s", flush=True)
+        if story["problems"]:
+            print("\n".join(f"  PROBLEM {problem}" for problem in story["problems"]), flush=True)
+            scene.keep_logs(os.path.join(self.folder, f"move-{story['move']}"))
+
+    def problems(self):
+        return [story for story in self.stories if story["problems"]]
+
+
+# ---- the document
+
+
+def count_table(title, stories, keys_of):
+    counts = collections.defaultdict(collections.Counter)
+    for story in stories:
+        for key in keys_of(story):
+            counts[key][story["outcome"]] += 1
+    lines = [f"| {title} | moves | {' | '.join(OUTCOMES)} |", "| --- " * (len(OUTCOMES) + 2) + "|"]
+    for key in sorted(counts):
+        row = counts[key]
+        lines.append(f"| {key} | {sum(row.values())} | {' | '.join(str(row[outcome]) for outcome in OUTCOMES)} |")
+    return lines
+
+
+def write_document(run, path):
+    seconds = [story["seconds"] for story in run.stories]
+    counts = collections.Counter(story["outcome"] for story in run.stories)
+    lines = [
+        "# Chaos", "",
+        f"`make chaos`, seed {run.seed}: {run.inflicted} random faults in {run.moves} moves of one guest between two lab "
+        "hosts. The guest writes its memory at 1 MiB/s and its disk, and says every 4 ms on the network that it runs.", "",
+        f"Machine: {os.cpu_count()} cores, Linux {platform.release().split('-')[0]}, TCG. Date: {time.strftime('%Y-%m-%d')}. "
+        f"It took {(time.monotonic() - run.begun) / 60:.0f} minutes; a move with its faults, their end, the guest's own check and "
+        f"(where the fault ended the VM) its start {statistics.median(seconds):.1f} s, the longest {max(seconds):.0f} s.", "",
+        f"Moves after which the VM ran at the destination: {counts['moved']}; at the source: {counts['stayed']}; that ended "
+        f"with the copy that a fault had killed, and an operator's start: {counts['restarted']}.",
+        f"**Moves with two copies, no copy without cause, a wrong byte, anything left behind or an untrue task: {counts['failed']}.**",
+        "", *count_table("phase", run.stories, lambda story: [story["phase"]]),
+        "", *count_table("fault", run.stories, lambda story: story["faults"]), ""]
+    lines += [f"- move {story['move']}, {story['phase']}, {' + '.join(story['faults'])}: {problem[:300]}"
+              for story in run.problems() for problem in story["problems"]]
+    with open(path, "w") as file:
+        file.write("\n".join(lines).rstrip() + "\n")
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--faults", type=int, default=1000)
+    parser.add_argument("--seed", default="1")
+    parser.add_argument("--output", default=f"{ROOT}/docs/benchmarks/chaos.md")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, interrupted)
+    folder = f"{BUILD}/chaos"
+    os.makedirs(folder, exist_ok=True)
+    run = Run(options.seed, options.faults, folder)
+    try:
+        run.play_all()
+    except KeyboardInterrupt:
+        print(f"interrupted after {run.inflicted} faults: {len(run.problems())} problems; no document is written")
+        return 130
+    finally:
+        with open(f"{folder}/chaos.json", "w") as file:
+            json.dump({"seed": run.seed, "stories": run.stories}, file, indent=1)
+    write_document(run, options.output)
+    print(f"{run.inflicted} faults in {run.moves} moves, {len(run.problems())} problems; see {options.output}")
+    return 1 if run.problems() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Each fault in each phase of a move: one copy, no wrong byte, nothing left behind, and the task tells the truth.
+
+Without options a selection of the matrix runs, which has each phase and each fault; `make fault-matrix` (pytest's
+option --whole-matrix) runs every cell. A cell that cannot be is skipped, and says why.
+"""
+import pytest
+
+from faults import FAULTS, PHASES
+from scene import Scene
+
+# Every fault once at least, every phase twice at least, and where one process decides, that process.
+SELECTION = {
+    "check": ("kill-source-agent", "kill-destination-agent"),
+    "reserve": ("kill-destination-QEMU", "kill-destination-agent"),
+    "connect": ("kill-destination-mover", "kill-source-mover"),
+    "pre-copy": ("kill-both-agents", "cut-migration-and-management-shortly", "freeze-source-mover-shortly"),
+    "stopped": ("kill-source-QEMU", "freeze-destination-agent-shortly", "no-datastore-at-destination-shortly"),
+    "device-state": ("kill-destination-QEMU", "kill-source-mover"),
+    "ready": ("kill-destination-mover", "cut-migration-and-management-shortly"),
+    "commit": ("kill-source-agent", "no-datastore-at-source-shortly", "fill-datastore", "freeze-source-agent-shortly"),
+    "committed": ("kill-source-mover", "kill-source-agent", "power-off-source"),
+    "run": ("kill-source-mover", "cut-migration", "kill-destination-mover"),
+    "running": ("kill-destination-mover", "kill-source-QEMU", "power-off-destination"),
+    "finish": ("kill-source-agent", "cut-management"),
+}
+
+CELLS = [pytest.param(phase, fault, id=f"{phase}/{fault}",
+                      marks=[] if fault in SELECTION[phase] else pytest.mark.unselected)
+         for phase in PHASES for fault in FAULTS]
+
+
+class Stage:
+    """The scene, and a new one after a cell that spoiled it."""
+
+    def __init__(self):
+        self.scene = None
+
+    def current(self):
+        if self.scene is None:
+            self.scene = Scene().__enter__()
+        return self.scene
+
+    def close(self):
+        if self.scene:
+            self.scene.close()
+        self.scene = None
+
+
+@pytest.fixture(scope="module")
+def stage():
+    made = Stage()
+    yield made
+    made.close()
+
+
+def play(stage, phase, *faults):
+    """The story, without problems."""
+    try:
+        story = stage.current().play(PHASES[phase], [FAULTS[fault] for fault in faults])
+    except BaseException:
+        stage.close()
+        raise
+    if story.problems:
+        stage.close()
+    assert not story.problems, "\n".join([str(story), *story.problems])
+    return story
+
+
+@pytest.mark.parametrize("phase,fault", CELLS)
+def test_one_copy_runs_whatever_happens(stage, phase, fault):
+    reason = FAULTS[fault].impossible(PHASES[phase])
+    if reason:
+        pytest.skip(reason)
+    play(stage, phase, fault)
+
+
+def test_the_selection_has_every_phase_and_every_process_killed():
+    assert set(SELECTION) == set(PHASES)
+    chosen = {fault for faults in SELECTION.values() for fault in faults}
+    assert chosen <= set(FAULTS)
+    assert {name for name in FAULTS if name.startswith(("kill", "power", "fill"))} <= chosen
