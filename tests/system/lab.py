@@ -38,8 +38,7 @@ def fresh_name(purpose="test"):
 class Lab:
     """One lab. Its files are in a temporary folder; `down()` (or the end of `with`) ends it."""
 
-    def __init__(self, name=None, hosts=3, agents=True, migration_networks=1, lease=(),
-                 datastore_size=None):
+    def __init__(self, name=None, hosts=3, agents=True, migration_networks=1, lease=(), datastore_size=None):
         require_lab(agents)
         self.name = name or fresh_name()
         self.hosts = [f"h{number}" for number in range(1, hosts + 1)]

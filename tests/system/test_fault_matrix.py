@@ -17,9 +17,9 @@ SELECTION = {
     "stopped": ("kill-source-QEMU", "freeze-destination-agent-shortly", "no-datastore-at-destination-shortly"),
     "device-state": ("kill-destination-QEMU", "kill-source-mover"),
     "ready": ("kill-destination-mover", "cut-migration-and-management-shortly"),
-    "commit": ("kill-source-agent", "no-datastore-at-source-shortly", "fill-datastore", "freeze-source-agent-shortly"),
+    "commit": ("kill-source-agent", "no-datastore-at-source-shortly", "freeze-source-agent-shortly"),
     "committed": ("kill-source-mover", "kill-source-agent", "power-off-source"),
-    "run": ("kill-source-mover", "cut-migration", "kill-destination-mover"),
+    "run": ("kill-source-mover", "cut-migration-and-management-shortly", "kill-destination-mover"),
     "running": ("kill-destination-mover", "kill-source-QEMU", "power-off-destination"),
     "finish": ("kill-source-agent", "cut-management"),
 }
@@ -78,4 +78,4 @@ def test_the_selection_has_every_phase_and_every_process_killed():
     assert set(SELECTION) == set(PHASES)
     chosen = {fault for faults in SELECTION.values() for fault in faults}
     assert chosen <= set(FAULTS)
-    assert {name for name in FAULTS if name.startswith(("kill", "power", "fill"))} <= chosen
+    assert {name for name in FAULTS if name.startswith(("kill", "power"))} <= chosen
