@@ -3,9 +3,12 @@
 Without options a selection of the matrix runs, which has each phase and each fault; `make fault-matrix` (pytest's
 option --whole-matrix) runs every cell. A cell that cannot be is skipped, and says why.
 """
+import os
+
 import pytest
 
 from faults import FAULTS, PHASES
+from lab import BUILD
 from scene import Scene
 
 # Every fault once at least, every phase twice at least, and where one process decides, that process.
@@ -40,6 +43,12 @@ class Stage:
             self.scene = Scene().__enter__()
         return self.scene
 
+    def spoiled(self, cell):
+        """The hosts' logs stay in the build folder."""
+        if self.scene:
+            self.scene.keep_logs(os.path.join(BUILD, "fault-matrix", cell))
+        self.close()
+
     def close(self):
         if self.scene:
             self.scene.close()
@@ -58,10 +67,10 @@ def play(stage, phase, *faults):
     try:
         story = stage.current().play(PHASES[phase], [FAULTS[fault] for fault in faults])
     except BaseException:
-        stage.close()
+        stage.spoiled(f"{phase}-{faults[0]}")
         raise
     if story.problems:
-        stage.close()
+        stage.spoiled(f"{phase}-{faults[0]}")
     assert not story.problems, "\n".join([str(story), *story.problems])
     return story
 
