@@ -80,10 +80,13 @@ class Breakpoint:
     def __exit__(self, *exception):
         self.release()
 
-    def wait(self, patience=PATIENCE_S):
-        """Until a thread stands there; the test fails when the process ends before."""
+    def wait(self, look=lambda: None, patience=PATIENCE_S):
+        """Until a thread stands there; the test fails when the process ends before. `look` may find out earlier that
+        it will not come.
+        """
         deadline = time.monotonic() + patience
-        while not self.hit.wait(0.02):
+        while not self.hit.wait(0.05):
+            look()
             assert not self.over.is_set(), f"process {self.pid} ended before it came to {self.function}"
             assert time.monotonic() < deadline, f"process {self.pid} did not come to {self.function}"
 

@@ -128,14 +128,18 @@ class Scene:
             move = self.begin_move()
             move.wait_for_data()
             held = Breakpoint(self.process(phase.holder), phase.function, phase.at_return)
-        held.wait()
+        held.wait(lambda: self.check_under_way(move))
         return move, held
+
+    def check_under_way(self, move):
+        task = self.find_task(move)
+        assert task and task["state"] == "running", f"the move was over before it could be held: {task}"
 
     def hold_connect(self, phase):
         """The destination's mover is there, the source's not yet."""
         with Breakpoint(self.process((SOURCE, AGENT)), "mover_start") as before:
             move = self.begin_move()
-            before.wait()
+            before.wait(lambda: self.check_under_way(move))
             held = Breakpoint(self.process((DESTINATION, MOVER)), phase.function)
         return move, held
 
