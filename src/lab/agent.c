@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/socket.h"
+#include "lab/folder.h"
 #include "lab/init.h"
 #include "lab/mount_points.h"
 #include "lab/node.h"
@@ -97,10 +98,12 @@ static int read_answer(const struct lab_node *node, int fd, json_t **ret_answer,
     return 0;
 }
 
-int agent_control(const struct lab *lab, const struct lab_node *node, const char *word,
-                  json_t **ret_answer, struct error *err)
+int agent_control(const struct lab *lab, const struct lab_node *node, const char *service,
+                  const char *action, json_t **ret_answer, struct error *err)
 {
     char path[LAB_PATH_SIZE];
+    char request[32];
+    snprintf(request, sizeof(request), "%s %s", service, action);
     if (!process_is_alive(&node->init)) {
         error_set(err, ESRCH, "%s is switched off", node->name);
         return error_remedy(err, "\"drover lab power-on %s\" starts it", node->name);
@@ -110,7 +113,7 @@ int agent_control(const struct lab *lab, const struct lab_node *node, const char
     if (fd < 0) {
         return fd;
     }
-    if (send(fd, word, strlen(word), MSG_NOSIGNAL) < 0) {
+    if (send(fd, request, strlen(request), MSG_NOSIGNAL) < 0) {
         return error_set_errno(err, errno, "cannot ask the init of %s", node->name);
     }
     return read_answer(node, fd, ret_answer, err);
@@ -118,8 +121,13 @@ int agent_control(const struct lab *lab, const struct lab_node *node, const char
 
 int agent_start(const struct lab *lab, const struct lab_node *node, struct error *err)
 {
-    int result = agent_control(lab, node, INIT_GUARD_PREFIX INIT_AGENT_START, NULL, err);
-    return result < 0 ? result : agent_control(lab, node, INIT_AGENT_START, NULL, err);
+    int result = folder_wants_sanlock(lab)
+                     ? agent_control(lab, node, INIT_SANLOCK, INIT_START, NULL, err)
+                     : 0;
+    if (result == 0) {
+        result = agent_control(lab, node, INIT_GUARD, INIT_START, NULL, err);
+    }
+    return result < 0 ? result : agent_control(lab, node, INIT_AGENT, INIT_START, NULL, err);
 }
 
 /* ---- through the API ---- */
@@ -181,13 +189,11 @@ int agent_get(const struct lab_node *node, const char *path, json_t **ret_answer
 
 /* ---- waiting ---- */
 
-static bool has_stopped(const struct lab *lab, const struct lab_node *node, const char *prefix,
+static bool has_stopped(const struct lab *lab, const struct lab_node *node, const char *service,
                         char *ended, size_t size)
 {
     CLEANUP_JSON json_t *answer = NULL;
-    char word[32];
-    snprintf(word, sizeof(word), "%s" INIT_AGENT_STATUS, prefix);
-    if (agent_control(lab, node, word, &answer, NULL) < 0) {
+    if (agent_control(lab, node, service, INIT_STATUS, &answer, NULL) < 0) {
         snprintf(ended, size, "the host is gone");
         return true;
     }
@@ -236,7 +242,7 @@ int agent_wait_until_ready(const struct lab *lab, const struct lab_node *node, i
         if (agent_get(node, "/v1/host", &answer, NULL) == 0) {
             return 0;
         }
-        if (has_stopped(lab, node, "", ended, sizeof(ended))) {
+        if (has_stopped(lab, node, INIT_AGENT, ended, sizeof(ended))) {
             return tell_failed_start(lab, node, EIO, ended, err);
         }
         if (give_up >= 0 && socket_wait_readable(give_up, ASK_INTERVAL_NS) > 0) {
@@ -249,15 +255,14 @@ int agent_wait_until_ready(const struct lab *lab, const struct lab_node *node, i
     return tell_failed_start(lab, node, ETIMEDOUT, "it runs, but does not answer", err);
 }
 
-int agent_wait_until_stopped(const struct lab *lab, const struct lab_node *node, const char *prefix,
-                             struct error *err)
+int agent_wait_until_stopped(const struct lab *lab, const struct lab_node *node,
+                             const char *service, struct error *err)
 {
     char ended[96];
     uint64_t end = clock_monotonic_ns() + WAIT_TIMEOUT_NS;
-    while (!has_stopped(lab, node, prefix, ended, sizeof(ended))) {
+    while (!has_stopped(lab, node, service, ended, sizeof(ended))) {
         if (clock_monotonic_ns() > end) {
-            return error_set(err, ETIMEDOUT, "the %s of %s does not stop",
-                             prefix[0] ? "guard" : "agent", node->name);
+            return error_set(err, ETIMEDOUT, "the %s of %s does not stop", service, node->name);
         }
         clock_sleep_ns(ASK_INTERVAL_NS);
     }

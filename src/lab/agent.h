@@ -11,11 +11,12 @@
  * PATH. */
 int agent_find_programs(struct lab_programs *ret_programs, struct error *err);
 
-/* Sends one of init.h's words; *ret_answer (may be NULL) is a new reference to the answer. */
-int agent_control(const struct lab *lab, const struct lab_node *node, const char *word,
-                  json_t **ret_answer, struct error *err);
+/* Has the node's init do something with a service (init.h); *ret_answer (may be NULL) is a new
+ * reference to the answer. */
+int agent_control(const struct lab *lab, const struct lab_node *node, const char *service,
+                  const char *action, json_t **ret_answer, struct error *err);
 
-/* Starts the node's guard and its agent; does not wait for them. */
+/* Starts the node's guard and agent, and what they need; does not wait for them. */
 int agent_start(const struct lab *lab, const struct lab_node *node, struct error *err);
 
 /* GET `path` of the node's agent, through its socket; a new reference. -ECONNREFUSED when it does
@@ -28,6 +29,6 @@ int agent_get(const struct lab_node *node, const char *path, json_t **ret_answer
 int agent_wait_until_ready(const struct lab *lab, const struct lab_node *node, int give_up,
                            struct error *err);
 
-/* Waits until it no longer runs; with INIT_GUARD_PREFIX the guard. */
-int agent_wait_until_stopped(const struct lab *lab, const struct lab_node *node, const char *prefix,
-                             struct error *err);
+/* Waits until a service no longer runs. */
+int agent_wait_until_stopped(const struct lab *lab, const struct lab_node *node,
+                             const char *service, struct error *err);

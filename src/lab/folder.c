@@ -19,6 +19,8 @@
 
 #define DEFAULT_ROOT "/var/lib/drover-lab"
 #define MARKER ".drover-lab"
+#define DATASTORE_MARKER "drover-datastore.json"
+#define MARKER_BYTES_MOST 4096
 #define TOKEN_BYTES 24
 
 int folder_choose(const char *lab_name, char ret_folder[LAB_PATH_SIZE], struct error *err)
@@ -179,7 +181,7 @@ static int mark_datastore(const char *folder, const struct lab_lease *lease, str
     uuid_generate(uuid);
     CLEANUP_JSON json_t *marker = json_pack("{s:i,s:s,s:o}", "drover_datastore", 1, "uuid", uuid,
                                             "lease", lease_to_json(lease));
-    snprintf(path, sizeof(path), "%s/drover-datastore.json", folder);
+    snprintf(path, sizeof(path), "%s/" DATASTORE_MARKER, folder);
     return json_write_file(path, marker, 0644, err);
 }
 
@@ -214,6 +216,15 @@ static int make_shared_datastore(const struct lab *lab, const struct lab_lease *
         result = limit_shared(lab, path, err);
     }
     return result < 0 ? result : mark_datastore(path, lease, err);
+}
+
+bool folder_wants_sanlock(const struct lab *lab)
+{
+    char path[LAB_PATH_SIZE * 2];
+    snprintf(path, sizeof(path), "%s/shared/" DATASTORE_MARKER, lab->folder);
+    CLEANUP_JSON json_t *marker = json_read_file(path, MARKER_BYTES_MOST, NULL);
+    const char *kind = json_string_value(json_object_get(json_object_get(marker, "lease"), "kind"));
+    return kind && strcmp(kind, "sanlock") == 0;
 }
 
 /* ---- nodes ---- */

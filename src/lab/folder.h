@@ -8,7 +8,7 @@
  *     NAME/h1/state/             /var/lib/drover; with the authority and the host's certificate
  *     NAME/client/etc/tls/       an operator's certificate (certificates.h)
  *     NAME/h1/datastores/        /datastores: "local", and "h1-shared" upon which shared is mounted
- *     NAME/h1/droverd.log, drover-guard.log
+ *     NAME/h1/droverd.log, drover-guard.log, sanlock.log
  */
 #pragma once
 
@@ -32,3 +32,6 @@ int folder_make(const struct lab *lab, const struct lab_lease *lease, struct err
 
 /* Removes the tree; one that is not there, or no lab's, is left alone. */
 int folder_remove(const struct lab *lab, struct error *err);
+
+/* Whether the shared datastore's leases are of kind sanlock, for which hosts run its daemon. */
+bool folder_wants_sanlock(const struct lab *lab);

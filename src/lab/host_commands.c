@@ -130,56 +130,50 @@ int lab_rate(const struct lab_arguments *arguments, struct error *err)
 
 /* ---- agent and guard ---- */
 
-static int print_service(const char *name, const struct lab_node *host, const json_t *answer)
+static int print_service(const char *service, const struct lab_node *host, const json_t *answer)
 {
     const char *ended = json_string_value(json_object_get(answer, "ended"));
     if (ended) {
-        printf("the %s of %s does not run: %s\n", name, host->name, ended);
+        printf("the %s of %s does not run: %s\n", service, host->name, ended);
     } else {
-        printf("the %s of %s runs as process %" JSON_INTEGER_FORMAT " of that host\n", name,
+        printf("the %s of %s runs as process %" JSON_INTEGER_FORMAT " of that host\n", service,
                host->name, json_integer_value(json_object_get(answer, "pid")));
     }
     return 0;
 }
 
-int lab_agent(const struct lab_arguments *arguments, struct error *err)
+/* What the second word says. A guard that was killed is started again at once. */
+static int control(const struct lab_arguments *arguments, const char *service, struct error *err)
 {
     CLEANUP_LAB struct lab lab = {.lock = -1};
     CLEANUP_JSON json_t *answer = NULL;
     struct lab_node *host;
-    const char *word = arguments->words[1];
+    const char *action = arguments->words[1];
+    bool agent = strcmp(service, INIT_AGENT) == 0;
     int result = open_host(arguments, &lab, &host, err);
     if (result == 0) {
-        result = agent_control(&lab, host, word, &answer, err);
+        result = agent_control(&lab, host, service, action, &answer, err);
     }
     if (result < 0) {
         return result;
     }
-    if (strcmp(word, INIT_AGENT_START) == 0) {
-        return agent_wait_until_ready(&lab, host, -1, err);
+    if (strcmp(action, INIT_STATUS) == 0) {
+        return print_service(service, host, answer);
     }
-    if (strcmp(word, INIT_AGENT_STATUS) == 0) {
-        return print_service("agent", host, answer);
+    if (strcmp(action, INIT_START) == 0) {
+        return agent ? agent_wait_until_ready(&lab, host, -1, err) : 0;
     }
-    return agent_wait_until_stopped(&lab, host, "", err);
+    return agent || strcmp(action, INIT_STOP) == 0
+               ? agent_wait_until_stopped(&lab, host, service, err)
+               : 0;
+}
+
+int lab_agent(const struct lab_arguments *arguments, struct error *err)
+{
+    return control(arguments, INIT_AGENT, err);
 }
 
 int lab_guard(const struct lab_arguments *arguments, struct error *err)
 {
-    CLEANUP_LAB struct lab lab = {.lock = -1};
-    CLEANUP_JSON json_t *answer = NULL;
-    struct lab_node *host;
-    char word[32];
-    snprintf(word, sizeof(word), INIT_GUARD_PREFIX "%s", arguments->words[1]);
-    int result = open_host(arguments, &lab, &host, err);
-    if (result == 0) {
-        result = agent_control(&lab, host, word, &answer, err);
-    }
-    if (result == 0 && strcmp(word, INIT_GUARD_PREFIX INIT_AGENT_STATUS) == 0) {
-        return print_service("guard", host, answer);
-    }
-    if (result == 0 && strcmp(word, INIT_GUARD_PREFIX INIT_AGENT_STOP) == 0) {
-        return agent_wait_until_stopped(&lab, host, INIT_GUARD_PREFIX, err);
-    }
-    return result; /* one that was killed is started again at once */
+    return control(arguments, INIT_GUARD, err);
 }

@@ -19,7 +19,10 @@
 #include "lab/service.h"
 #include "net/link.h"
 
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define REQUEST_TIMEOUT_NS NANOSECONDS_PER_SECOND
+
+enum { AGENT, GUARD, SANLOCK, SERVICES };
 
 struct init {
     const char *node;
@@ -27,53 +30,57 @@ struct init {
     const char *folder;  /* the lab's */
     int signals;
     int listener;
-    struct service agent;
-    struct service guard;
+    struct service services[SERVICES];
 };
 
 /* ---- requests ---- */
 
-static int act(struct service *service, const char *word, struct error *err)
+static int act(struct service *service, const char *action, struct error *err)
 {
-    if (strcmp(word, INIT_AGENT_START) == 0) {
+    if (strcmp(action, INIT_START) == 0) {
         return service_start(service, err);
     }
-    if (strcmp(word, INIT_AGENT_STOP) == 0) {
+    if (strcmp(action, INIT_STOP) == 0) {
         return service_stop(service, err);
     }
-    if (strcmp(word, INIT_AGENT_KILL) == 0) {
+    if (strcmp(action, INIT_KILL) == 0) {
         return service_kill(service, err);
     }
-    if (strcmp(word, INIT_AGENT_STATUS) == 0) {
+    if (strcmp(action, INIT_STATUS) == 0) {
         return 0;
     }
     return error_set(err, EINVAL, "unknown request");
 }
 
 /* Returns the answer. */
-static json_t *carry_out(struct init *init, const char *word)
+static json_t *carry_out(struct init *init, char *request)
 {
     struct error err = ERROR_NONE;
-    size_t prefix = strlen(INIT_GUARD_PREFIX);
-    bool guard = strncmp(word, INIT_GUARD_PREFIX, prefix) == 0;
-    struct service *service = guard ? &init->guard : &init->agent;
-    return act(service, guard ? word + prefix : word, &err) < 0 ? json_from_error(&err)
-                                                                : service_state(service);
+    char *action = request;
+    const char *name = strsep(&action, " ");
+    for (size_t i = 0; action && i < SERVICES; i++) {
+        struct service *service = &init->services[i];
+        if (strcmp(name, service->name) == 0) {
+            return act(service, action, &err) < 0 ? json_from_error(&err) : service_state(service);
+        }
+    }
+    error_set(&err, EINVAL, "unknown request");
+    return json_from_error(&err);
 }
 
 static void serve_request(struct init *init)
 {
-    char word[16];
+    char request[32];
     CLEANUP_CLOSE int fd = accept4(init->listener, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0 || socket_wait_readable(fd, REQUEST_TIMEOUT_NS) <= 0) {
         return;
     }
-    ssize_t length = read(fd, word, sizeof(word) - 1);
+    ssize_t length = read(fd, request, sizeof(request) - 1);
     if (length <= 0) {
         return;
     }
-    word[length] = '\0';
-    CLEANUP_JSON json_t *answer = carry_out(init, word);
+    request[length] = '\0';
+    CLEANUP_JSON json_t *answer = carry_out(init, request);
     CLEANUP_FREE char *text = json_dumps(answer, JSON_COMPACT);
     if (text) {
         send(fd, text, strlen(text), MSG_NOSIGNAL);
@@ -87,8 +94,9 @@ static void reap(struct init *init)
     pid_t pid;
     (void)!read(init->signals, &ignored, sizeof(ignored));
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        service_note_end(&init->agent, pid, status);
-        service_note_end(&init->guard, pid, status);
+        for (size_t i = 0; i < SERVICES; i++) {
+            service_note_end(&init->services[i], pid, status);
+        }
     }
 }
 
@@ -97,7 +105,7 @@ static void __attribute__((noreturn)) serve(struct init *init)
     for (;;) {
         struct pollfd waiting[] = {{.fd = init->signals, .events = POLLIN},
                                    {.fd = init->listener, .events = POLLIN}};
-        if (poll(waiting, 2, service_look_after(&init->guard)) < 0) {
+        if (poll(waiting, 2, service_look_after(&init->services[GUARD])) < 0) {
             continue;
         }
         if (waiting[0].revents) {
@@ -142,22 +150,37 @@ static bool wait_for_release(void)
     return length > 0 && strcmp(word, INIT_RELEASE) == 0;
 }
 
+/* Of sanlock's daemon, and of who asks it: one a host, though they all are one machine. */
+static const char *const environment[] = {"PATH=" DEFAULT_PATH,
+                                          "SANLOCK_RUN_DIR=" MOUNT_POINT_RUN "/sanlock",
+                                          "SANLOCK_PRIVILEGED=0", NULL};
+
 static void plan_services(struct init *init, const char *agent_program, const char *guard_program)
 {
-    init->agent = (struct service){
-        .name = "agent",
-        .node = init->node,
-        .arguments = {agent_program, "--config", MOUNT_POINT_CONFIGURATION "/droverd.json"},
-        .status = -1};
-    init->guard = (struct service){.name = "guard",
-                                   .node = init->node,
-                                   .arguments = {guard_program, "--run-folder", MOUNT_POINT_RUN},
-                                   .restarts = true,
-                                   .status = -1};
-    snprintf(init->agent.log_path, sizeof(init->agent.log_path), "%s/%s/droverd.log", init->folder,
-             init->node);
-    snprintf(init->guard.log_path, sizeof(init->guard.log_path), "%s/%s/drover-guard.log",
-             init->folder, init->node);
+    init->services[AGENT] = (struct service){
+        .name = INIT_AGENT,
+        .log = "droverd.log",
+        .arguments = {agent_program, "--config", MOUNT_POINT_CONFIGURATION "/droverd.json"}};
+    init->services[GUARD] =
+        (struct service){.name = INIT_GUARD,
+                         .log = "drover-guard.log",
+                         .arguments = {guard_program, "--run-folder", MOUNT_POINT_RUN},
+                         .restarts = true};
+    /* Without watchdog, priority and locked memory, which the lab's hosts would share. */
+    init->services[SANLOCK] = (struct service){
+        .name = INIT_SANLOCK,
+        .log = "sanlock.log",
+        .folder = MOUNT_POINT_RUN "/sanlock",
+        .arguments = {"sanlock", "daemon", "-D", "-w", "0", "-h", "0", "-l", "0", "-U", "root",
+                      "-G", "root", "-L", "-1", "-S", "-1", "-e", init->node}};
+    for (size_t i = 0; i < SERVICES; i++) {
+        struct service *service = &init->services[i];
+        service->node = init->node;
+        service->environment = environment;
+        service->status = -1;
+        snprintf(service->log_path, sizeof(service->log_path), "%s/%s/%s", init->folder, init->node,
+                 service->log);
+    }
 }
 
 int init_run(int argc, char **argv)

@@ -1,9 +1,11 @@
 /* Programs that a node's init keeps: see service.h. */
 #include "lab/service.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -19,7 +21,11 @@ int service_start(struct service *service, struct error *err)
         error_set(err, EINVAL, "the lab has no %ss", service->name);
         return error_remedy(err, "it was made with --no-agents: take it down and up again");
     }
+    if (service->folder && mkdir(service->folder, 0700) < 0 && errno != EEXIST) {
+        return error_set_errno(err, errno, "cannot make %s in %s", service->folder, service->node);
+    }
     const struct process_spec spec = {.arguments = service->arguments,
+                                      .environment = service->environment,
                                       .log_path = service->log_path};
     service->wanted = true;
     service->started_ns = clock_monotonic_ns();

@@ -1,4 +1,4 @@
-/* A program that a node's init keeps: the agent, the guard. */
+/* A program that a node's init keeps: the agent, the guard, sanlock's daemon. */
 #pragma once
 
 #include <jansson.h>
@@ -8,12 +8,15 @@
 #include "base/error.h"
 #include "base/process.h"
 
-#define SERVICE_ARGUMENTS_MOST 4
+#define SERVICE_ARGUMENTS_MOST 24
 
 struct service {
     const char *name; /* in errors: "agent" */
     const char *node;
     const char *arguments[SERVICE_ARGUMENTS_MOST]; /* NULL-terminated; [0] "" in a lab without it */
+    const char *const *environment;
+    const char *folder; /* made before it starts; NULL: none */
+    const char *log;    /* the file's name */
     char log_path[512];
     bool restarts; /* started again when it ends though nobody stopped it, as systemd would */
 

@@ -31,7 +31,7 @@ static json_t *addresses_of(const struct lab_node *node)
 static const char *agent_state(const struct lab *lab, const struct lab_node *node, json_t **ret_vms)
 {
     CLEANUP_JSON json_t *answer = NULL;
-    if (!lab->agents || agent_control(lab, node, INIT_AGENT_STATUS, &answer, NULL) < 0) {
+    if (!lab->agents || agent_control(lab, node, INIT_AGENT, INIT_STATUS, &answer, NULL) < 0) {
         return lab->agents ? "stopped" : "none";
     }
     if (json_object_get(answer, "ended")) {
