@@ -104,10 +104,16 @@ static int open_renewal(struct keeper *keeper, struct error *err)
 
 /* ---- the deadline ---- */
 
+/* Where there never was a deadline, machines were started without one, by an older Drover. */
+static bool was_missed(uint64_t deadline)
+{
+    return deadline != 0 && deadline_has_passed(deadline);
+}
+
 /* Machines that missed the last deadline must be gone before there is another. */
 static bool may_extend(const struct keeper *keeper)
 {
-    return !deadline_has_passed(deadline_page_moment(keeper->page)) ||
+    return !was_missed(deadline_page_moment(keeper->page)) ||
            machines_kill(keeper->run_folder, keeper->wanted.uuid) == 0;
 }
 
@@ -321,7 +327,7 @@ uint64_t keeper_margin_ns(struct keeper *keeper)
 
 size_t keeper_enforce(struct keeper *keeper)
 {
-    return deadline_has_passed(keeper_deadline(keeper))
+    return was_missed(keeper_deadline(keeper))
                ? machines_kill(keeper->run_folder, keeper->wanted.uuid)
                : 0;
 }

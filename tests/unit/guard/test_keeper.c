@@ -153,6 +153,20 @@ static void a_missed_deadline_is_final(void **state)
     free(path);
 }
 
+/* Which an agent from before there were guards has started. */
+static void a_machine_that_never_had_a_deadline_is_left_alone(void **state)
+{
+    make_datastore(state, PATIENT_LEASE);
+    struct process_identity machine = host_start_machine(*state, HOST_DATASTORE, 0);
+    struct keeper *keeper = start(state);
+    for (uint64_t deadline = 0; deadline == 0; deadline = keeper_deadline(keeper) % UINT64_MAX) {
+        assert_int_equal(keeper_enforce(keeper), 0);
+    }
+    assert_true(process_is_alive(&machine));
+    end(keeper);
+    host_end_machine(&machine);
+}
+
 /* A machine that an earlier guard let run lives on: its deadline is still ahead. */
 static void the_next_keeper_goes_on(void **state)
 {
@@ -196,6 +210,7 @@ int main(void)
         scratch_test(an_empty_folder_is_no_datastore),
         scratch_test(machines_end_when_the_datastore_is_gone),
         scratch_test(a_missed_deadline_is_final),
+        scratch_test(a_machine_that_never_had_a_deadline_is_left_alone),
         scratch_test(the_next_keeper_goes_on),
         scratch_test(changed_settings_are_taken_when_nothing_runs),
     };
