@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <ctype.h>
 #include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,31 +13,37 @@
 #include "base/cleanup.h"
 #include "base/process.h"
 
-/* The real user of a process; (uid_t)-1 when it is gone. */
-static uid_t user_of(const char *pid)
+/* Whether a process is of that real user: 1 or 0 (also when it is gone), or -errno when that cannot
+ * be told: a stray that is overlooked could be a second copy of a VM. */
+static int is_of(const char *pid, uid_t uid)
 {
     char path[64];
     char line[256];
-    unsigned uid = (unsigned)-1;
+    unsigned user = (unsigned)-1;
     snprintf(path, sizeof(path), "/proc/%s/status", pid);
     CLEANUP_FILE FILE *file = fopen(path, "re");
-    while (file && fgets(line, sizeof(line), file)) {
-        if (sscanf(line, "Uid: %u", &uid) == 1) {
+    if (!file) {
+        return errno == ENOENT || errno == ESRCH ? 0 : -errno;
+    }
+    while (fgets(line, sizeof(line), file)) {
+        if (sscanf(line, "Uid: %u", &user) == 1) {
             break;
         }
     }
-    return uid;
+    return user == uid;
 }
 
-static int kill_one(pid_t pid, uid_t uid, struct error *err)
+static int kill_one(const char *pid, uid_t uid, struct error *err)
 {
     struct process_identity identity;
-    char text[16];
-    if (process_identify(pid, &identity) < 0) {
-        return 0;
+    int result = is_of(pid, uid);
+    if (result > 0 && (result = process_identify((pid_t)atoi(pid), &identity)) == 0) {
+        result = is_of(pid, uid); /* asked again: no reuse */
     }
-    snprintf(text, sizeof(text), "%d", (int)pid);
-    return user_of(text) == uid ? process_kill(&identity, err) : 0; /* asked again: no reuse */
+    if (result < 0 && result != -ESRCH) {
+        return error_set_errno(err, result, "cannot look at process %s", pid);
+    }
+    return result > 0 ? process_kill(&identity, err) : 0;
 }
 
 int strays_kill(uid_t uid, struct error *err)
@@ -48,11 +55,10 @@ int strays_kill(uid_t uid, struct error *err)
     }
     const struct dirent *entry;
     while ((entry = readdir(proc))) {
-        if (isdigit((unsigned char)entry->d_name[0]) && user_of(entry->d_name) == uid) {
-            int result = kill_one((pid_t)atoi(entry->d_name), uid, err);
-            if (result < 0) {
-                return result;
-            }
+        int result =
+            isdigit((unsigned char)entry->d_name[0]) ? kill_one(entry->d_name, uid, err) : 0;
+        if (result < 0) {
+            return result;
         }
     }
     return 0;

@@ -128,16 +128,20 @@ static void run_child(const struct process_spec *spec, int status_pipe)
 
 /* ---- in the parent ---- */
 
-/* -ESRCH when there is no such process. */
+/* -ESRCH when there is no such process; another -errno when that cannot be told: who has no
+ * descriptor left must not take the living for dead. */
 static int read_start_time(pid_t pid, uint64_t *ret_start_time)
 {
     char path[64];
     char text[1024];
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
     CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (fd < 0) {
+        return errno == ENOENT ? -ESRCH : -errno;
+    }
+    ssize_t length = read(fd, text, sizeof(text) - 1);
     if (length <= 0) {
-        return -ESRCH;
+        return length < 0 ? -errno : -ESRCH;
     }
     text[length] = '\0';
     const char *after_name = strrchr(text, ')'); /* the name may contain anything */
@@ -206,8 +210,13 @@ int process_start(const struct process_spec *spec, struct process_identity *ret_
         return error_set_errno(err, reason, "cannot start %s", spec->arguments[0]);
     }
     uint64_t start_time;
-    if (read_start_time(pid, &start_time) < 0) {
-        return error_set(err, ESRCH, "%s ended as soon as it was started", spec->arguments[0]);
+    result = read_start_time(pid, &start_time);
+    if (result < 0) {
+        kill(pid, SIGKILL); /* our child: its number is taken until we reap it */
+        waitpid(pid, NULL, 0);
+        return result == -ESRCH
+                   ? error_set(err, ESRCH, "%s ended as soon as it was started", spec->arguments[0])
+                   : error_set_errno(err, result, "cannot keep track of %s", spec->arguments[0]);
     }
     *ret_identity = (struct process_identity){.pid = pid, .start_time = start_time};
     return 0;
@@ -229,18 +238,19 @@ void process_self(struct process_identity *ret_identity)
     read_start_time(ret_identity->pid, &ret_identity->start_time);
 }
 
-/* Whether the pid is still that process's, dead or alive: a zombie keeps its start time. */
-static bool pid_is_unchanged(const struct process_identity *identity)
+/* 0 while the pid is still that process's, dead or alive: a zombie keeps its start time. -ESRCH
+ * when it is another's or nobody's; another -errno when that cannot be told. */
+static int check_pid(const struct process_identity *identity)
 {
     uint64_t start_time;
-    return identity->pid > 0 && read_start_time(identity->pid, &start_time) == 0 &&
-           start_time == identity->start_time;
+    int result = identity->pid > 0 ? read_start_time(identity->pid, &start_time) : -ESRCH;
+    return result == 0 && start_time != identity->start_time ? -ESRCH : result;
 }
 
 bool process_is_alive(const struct process_identity *identity)
 {
     CLEANUP_CLOSE int pidfd = process_open(identity, NULL);
-    return pidfd >= 0 || (pidfd != -ESRCH && pid_is_unchanged(identity));
+    return pidfd >= 0 || (pidfd != -ESRCH && check_pid(identity) != -ESRCH);
 }
 
 /* The pid is compared after opening: no reuse in between. A pidfd becomes readable when the last
@@ -252,7 +262,11 @@ int process_open(const struct process_identity *identity, struct error *err)
     if (pidfd < 0 && identity->pid > 0 && errno != ESRCH) {
         return error_set_errno(err, errno, "cannot watch process %d", (int)identity->pid);
     }
-    if (pidfd < 0 || !pid_is_unchanged(identity) || socket_wait_readable(pidfd, 0) == 1) {
+    int unchanged = pidfd < 0 ? -ESRCH : check_pid(identity);
+    if (unchanged < 0 && unchanged != -ESRCH) {
+        return error_set_errno(err, unchanged, "cannot watch process %d", (int)identity->pid);
+    }
+    if (unchanged < 0 || socket_wait_readable(pidfd, 0) == 1) {
         return error_set(err, ESRCH, "process %d is gone", (int)identity->pid);
     }
     return steal_fd(&pidfd);
@@ -288,7 +302,7 @@ int process_kill(const struct process_identity *identity, struct error *err)
 static int reap(const struct process_identity *identity)
 {
     int status;
-    if (!pid_is_unchanged(identity) || waitpid(identity->pid, &status, WNOHANG) != identity->pid) {
+    if (check_pid(identity) < 0 || waitpid(identity->pid, &status, WNOHANG) != identity->pid) {
         return -1;
     }
     return status;

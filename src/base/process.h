@@ -45,7 +45,8 @@ void process_self(struct process_identity *ret_identity);
 /* Who runs under `pid` now; -ESRCH when nobody does. For children started by other means. */
 int process_identify(pid_t pid, struct process_identity *ret_identity);
 
-/* Whether exactly that process still runs (a zombie does not). */
+/* Whether exactly that process still runs (a zombie does not). True when that cannot be told (no
+ * descriptors left): the living must not be taken for dead. */
 bool process_is_alive(const struct process_identity *identity);
 
 /* A pidfd for exactly that process; -ESRCH when it is gone (a zombie is). */
