@@ -51,6 +51,7 @@ _drover_options() {
         echo "$common --memory --vcpus --disk --import --nic --cpu --machine --accelerator" \
             "--no-vga --kernel --initrd --append --datastore --file"
         ;;
+    "vm start") echo "$common --take-over --fenced" ;;
     "vm stop") echo "$common --force --timeout" ;;
     "vm migrate")
         echo "$common --to --dry-run --blackout --pace --timeout --on-timeout --compress" \
@@ -73,13 +74,14 @@ _drover_options() {
 
 _drover_words() {
     case $1 in
-    "") echo "vm host task ca lab version help" ;;
+    "") echo "vm host lease task ca lab version help" ;;
     vm) echo "create start stop list show console migrate rm" ;;
     host) echo "show" ;;
+    lease) echo "list" ;;
     task) echo "list show cancel" ;;
     ca) echo "init token join list renew revoke rollover" ;;
     lab) echo "up status exec agent guard link rate power-off power-on down" ;;
-    help) echo "vm host task ca lab version" ;;
+    help) echo "vm host lease task ca lab version" ;;
     "vm start" | "vm stop" | "vm show" | "vm console" | "vm migrate" | "vm rm")
         _drover_first_column vm list
         ;;

@@ -8,7 +8,7 @@
 
 const struct command commands[] = {
     {"vm create", "NAME", "make a virtual machine", vm_create_command, vm_create_options, 1, 1},
-    {"vm start", "NAME", "start it", vm_start_command, NULL, 1, 1},
+    {"vm start", "NAME", "start it", vm_start_command, vm_start_options, 1, 1},
     {"vm stop", "NAME", "press its power button, or switch it off", vm_stop_command,
      vm_stop_options, 1, 1},
     {"vm list", "", "list virtual machines", vm_list_command, NULL, 0, 0},
@@ -18,8 +18,10 @@ const struct command commands[] = {
      vm_migrate_options, 1, 1},
     {"vm rm", "NAME", "remove a stopped one, with its disks", vm_remove_command, vm_remove_options,
      1, 1},
-    {"host show", "", "the host: memory, datastores, port groups, peers", host_show_command, NULL,
-     0, 0},
+    {"host show", "", "the host: memory, datastores, peers, what was put right", host_show_command,
+     NULL, 0, 0},
+    {"lease list", "", "who may run which machine, and whether that host lives", lease_list_command,
+     NULL, 0, 0},
     {"task list", "", "what the agent does and did", task_list_command, NULL, 0, 0},
     {"task show", "ID", "one task, with the report of a migration", task_show_command, NULL, 1, 1},
     {"task cancel", "ID", "ask a task to give up", task_cancel_command, NULL, 1, 1},

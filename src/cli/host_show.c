@@ -24,6 +24,28 @@ static void print_memory(const struct terminal *output, const json_t *memory)
                 field_size(memory, "total_bytes", total));
 }
 
+/* Why VMs of a datastore cannot run here, or cannot be reached. */
+static void print_datastore_problem(const struct terminal *output, const json_t *datastore)
+{
+    const char *problem = field_text(datastore, "problem");
+    const char *obstacle = field_text(datastore, "obstacle");
+    if (problem[0] || obstacle[0]) {
+        output_line(output, "", "%s: %s", field_text(datastore, "name"),
+                    problem[0] ? problem : obstacle);
+    }
+}
+
+static void print_recoveries(const struct terminal *output, const json_t *recoveries)
+{
+    size_t index;
+    const json_t *item;
+    json_array_foreach (recoveries, index, item) {
+        const char *vm = field_text(item, "vm");
+        output_line(output, index ? "" : "put right", "%s %s%s%s", field_text(item, "at"), vm,
+                    vm[0] ? ": " : "", field_text(item, "text"));
+    }
+}
+
 static void print_datastores(const struct terminal *output, const json_t *datastores)
 {
     char free_bytes[FIELD_SIZE];
@@ -35,6 +57,7 @@ static void print_datastores(const struct terminal *output, const json_t *datast
                     field_text(item, "name"), field_text(item, "path"),
                     field_size(item, "free_bytes", free_bytes),
                     field_size(item, "total_bytes", total));
+        print_datastore_problem(output, item);
     }
 }
 
@@ -90,5 +113,6 @@ int host_show_command(struct cli *cli, struct error *err)
     print_migration_addresses(output, json_object_get(host, "migration_addresses"));
     output_text(output, "encryption", host, "migration_encryption");
     print_peers(output, json_object_get(host, "peers"));
+    print_recoveries(output, json_object_get(host, "recoveries"));
     return 0;
 }

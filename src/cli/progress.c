@@ -56,14 +56,19 @@ static void format_remaining(const json_t *details, char *text, size_t size)
     }
 }
 
-/* What the guest dirties is known only when the first round has ended. */
-static void format_details(const json_t *details, char *text, size_t size)
+/* What the guest dirties is known only when the first round has ended. A move that stands still
+ * says what it waits for. */
+static void format_details(const json_t *task, char *text, size_t size)
 {
+    const json_t *details = json_object_get(task, "progress");
+    const char *waiting = field_text(task, "waiting");
     char rate[FIELD_SIZE];
     char dirty[FIELD_SIZE];
     char left[FIELD_SIZE];
     text[0] = '\0';
-    if (json_is_object(details)) {
+    if (waiting[0]) {
+        text_clean(waiting, text, size);
+    } else if (json_is_object(details)) {
         bool measured = field_real(details, "dirty_rate") > 0 || field_real(details, "round") > 1;
         snprintf(text, size, "round %llu, %s, dirty %s%s, %s to go",
                  (unsigned long long)field_number(details, "round"),
@@ -90,7 +95,7 @@ void progress_format(struct progress *progress, const json_t *task, bool utf8, u
              remaining);
     text_fit(text, columns - 1, utf8, lines[0], PROGRESS_LINE_SIZE);
     int used = snprintf(text, sizeof(text), "%12s", "");
-    format_details(details, text + used, sizeof(text) - (size_t)used);
+    format_details(task, text + used, sizeof(text) - (size_t)used);
     text_fit(text, columns - 1, utf8, lines[1], PROGRESS_LINE_SIZE);
 }
 
@@ -108,7 +113,7 @@ bool progress_format_plain(struct progress *progress, const json_t *task, uint64
     advance(progress, task);
     snprintf(progress->phase, sizeof(progress->phase), "%s", phase);
     progress->printed_at_ns = now_ns;
-    format_details(json_object_get(task, "progress"), details, sizeof(details));
+    format_details(task, details, sizeof(details));
     snprintf(line, PROGRESS_LINE_SIZE, "%s: %d%%%s%s", phase, percent(progress, task),
              details[0] ? ", " : "", details);
     return true;

@@ -18,6 +18,7 @@ static void print_task(const struct terminal *output, const json_t *task)
     output_text(output, "VM", task, "vm");
     output_text(output, "state", task, "state");
     output_text(output, "phase", task, "phase");
+    output_text(output, "waits", task, "waiting");
     output_text(output, "started", task, "started_at");
     output_text(output, "ended", task, "ended_at");
     output_text(output, "error", failure, "message");
