@@ -6,27 +6,47 @@
 #include <string.h>
 
 #include "agent/launch.h"
-#include "agent/lifecycle.h"
 #include "agent/migrate_destination.h"
 #include "agent/migrate_source.h"
+#include "agent/ownership.h"
 #include "agent/record.h"
+#include "agent/recoveries.h"
+#include "agent/restarts.h"
+#include "agent/vm_end.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/uuid.h"
 
 /* Ended, or started halfway, while no agent was there. */
-static void clean_up(struct agent *agent, struct vm *vm)
+static void clean_up(struct agent *agent, struct vm *vm, const char *why)
 {
     struct error err = ERROR_NONE;
-    log_info("VM %s ended while no agent ran: cleaning up", vm->config.name);
     int result = launch_end(agent, vm, &err);
     if (result == 0) {
-        result = lifecycle_disown(agent, vm, &err);
+        result = ownership_release(agent, vm, &err);
     }
     if (result < 0) {
-        log_error("VM %s: %s", vm->config.name, err.message);
+        recoveries_note(agent->recoveries, RECOVERY_FAILED, vm->config.name,
+                        "%s; cleaning up failed: %s", why, err.message);
+    } else {
+        recoveries_note(agent->recoveries, RECOVERY_CLEANED, vm->config.name,
+                        "%s; what it left here is removed", why);
     }
+}
+
+/* Claimed, as it were: nobody else knows of it yet. */
+static void see_to_death(struct agent *agent, struct vm *vm)
+{
+    struct error err = ERROR_NONE;
+    vm->state = VM_STATE_STOPPING;
+    if (inventory_add(agent->inventory, vm, &err) < 0) {
+        log_error("VM %s: %s", vm->config.name, err.message);
+        return;
+    }
+    recoveries_note(agent->recoveries, RECOVERY_CLEANED, vm->config.name,
+                    "it ended while no agent ran; what it left here is removed");
+    vm_end_died(agent, vm);
 }
 
 static void adopt_running(struct agent *agent, struct vm *vm)
@@ -41,7 +61,8 @@ static void adopt_running(struct agent *agent, struct vm *vm)
         log_error("VM %s: %s", vm->config.name, err.message);
         return;
     }
-    log_info("VM %s is found again, process %d", vm->config.name, (int)vm->runtime.process.pid);
+    recoveries_note(agent->recoveries, RECOVERY_ADOPTED, vm->config.name,
+                    "it is found again, running as process %d", (int)vm->runtime.process.pid);
 }
 
 static void adopt_move(struct agent *agent, struct vm *vm, const struct move_record *move)
@@ -49,27 +70,29 @@ static void adopt_move(struct agent *agent, struct vm *vm, const struct move_rec
     struct error err = ERROR_NONE;
     bool source = move->role == RECORD_SOURCE;
     vm->state = source ? VM_STATE_MIGRATING : VM_STATE_INCOMING;
-    log_info("VM %s is found again, in the middle of move %s %s host %s", vm->config.name,
-             move->move_id, source ? "to" : "from", move->peer);
+    recoveries_note(agent->recoveries, RECOVERY_ADOPTED, vm->config.name,
+                    "it is found again in the middle of its move %s host %s (%s)",
+                    source ? "to" : "from", move->peer, move->move_id);
     int result =
         source ? migrate_resume(agent, vm, move, &err) : incoming_resume(agent, vm, move, &err);
     if (result < 0) {
-        log_error("VM %s: %s", vm->config.name, err.message);
+        recoveries_note(agent->recoveries, RECOVERY_FAILED, vm->config.name, "%s", err.message);
     }
 }
 
-/* Whether another host owns it. False while the datastore does not tell. */
-static bool is_foreign(const struct agent *agent, struct vm *vm)
+/* Whether another host owns it. False while the datastore does not tell: what runs has a deadline,
+ * and is looked at again when the datastore answers (datastore_watch.c). */
+static bool is_foreign(struct agent *agent, struct vm *vm)
 {
     struct error err = ERROR_NONE;
-    struct lease owner;
-    if (lease_read(&vm->datastore, vm->config.name, &owner, &err) < 0) {
+    struct lease lease;
+    if (ownership_read(agent, vm, &lease, &err) < 0) {
         log_warning("VM %s: %s", vm->config.name, err.message);
         snprintf(vm->owner.host, sizeof(vm->owner.host), "%s", agent->config->host);
         return false;
     }
-    vm->owner = owner;
-    return strcmp(owner.host, agent->config->host) != 0;
+    vm->owner = lease;
+    return strcmp(lease.host, agent->config->host) != 0;
 }
 
 static void adopt_one(struct agent *agent, const char *uuid)
@@ -78,7 +101,8 @@ static void adopt_one(struct agent *agent, const char *uuid)
     struct move_record move;
     CLEANUP_FREE struct vm *vm = calloc(1, sizeof(*vm));
     if (!vm || record_load(agent->config, uuid, vm, &err) < 0) {
-        log_error("cannot adopt VM %s: %s", uuid, vm ? err.message : "no memory");
+        recoveries_note(agent->recoveries, RECOVERY_FAILED, "", "cannot find VM %s again: %s", uuid,
+                        vm ? err.message : "no memory");
         return;
     }
     inventory_use_slot(agent->inventory, vm->runtime.slot);
@@ -89,31 +113,14 @@ static void adopt_one(struct agent *agent, const char *uuid)
     }
     if (moving > 0) {
         adopt_move(agent, vm, &move);
-    } else if (foreign || !process_is_alive(&vm->runtime.process)) {
-        clean_up(agent, vm); /* who does not own a VM may not run it */
+    } else if (vm->runtime.shadow) {
+        clean_up(agent, vm, "it was to come here, and its move was over or had not begun");
+    } else if (foreign) {
+        clean_up(agent, vm, "it does not belong to this host"); /* so it may not run here */
+    } else if (!process_is_alive(&vm->runtime.process)) {
+        see_to_death(agent, vm);
     } else {
         adopt_running(agent, vm);
-    }
-}
-
-/* After a crash of the whole host nothing runs, but its name still stands in the owner files. */
-static void disown_dead(struct agent *agent)
-{
-    struct error err = ERROR_NONE;
-    CLEANUP_FREE struct vm *vms = NULL;
-    size_t count;
-    if (agent_refresh(agent, &err) < 0 || inventory_all(agent->inventory, &vms, &count, &err) < 0) {
-        log_error("%s", err.message);
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (vms[i].state == VM_STATE_STOPPED &&
-            strcmp(vms[i].owner.host, agent->config->host) == 0) {
-            log_info("VM %s was owned by this host and does not run", vms[i].config.name);
-            if (lifecycle_disown(agent, &vms[i], &err) < 0) {
-                log_error("%s", err.message);
-            }
-        }
     }
 }
 
@@ -127,5 +134,47 @@ void adopt_all(struct agent *agent)
             adopt_one(agent, entry->d_name);
         }
     }
-    disown_dead(agent);
+    for (size_t i = 0; i < agent->datastore_count; i++) {
+        if (datastores_check(agent, &agent->datastores[i], NULL) == 0) {
+            adopt_datastore(agent, &agent->datastores[i]);
+        }
+    }
+    atomic_store(&agent->adopted, true);
+}
+
+/* ---- leases that nothing here needs ---- */
+
+/* Claimed while it is given up: nobody starts the VM in between. */
+static void release(struct agent *agent, const struct vm *seen)
+{
+    struct error err = ERROR_NONE;
+    CLEANUP_FREE struct vm *vm = calloc(1, sizeof(*vm));
+    if (!vm ||
+        inventory_claim(agent->inventory, seen->config.uuid, VM_STATE_STOPPING, "", vm, NULL) < 0) {
+        return;
+    }
+    int result = vm_end_stopped(agent, vm, &err);
+    recoveries_note(agent->recoveries, result < 0 ? RECOVERY_FAILED : RECOVERY_RELEASED,
+                    vm->config.name, "it was this host's, and does not run: %s",
+                    result < 0 ? err.message : "every host may start it now");
+}
+
+void adopt_datastore(struct agent *agent, struct agent_datastore *entry)
+{
+    char ignored[RESTARTS_TEXT_SIZE];
+    CLEANUP_FREE struct vm *vms = NULL;
+    size_t count = 0;
+    agent_refresh(agent);
+    if (inventory_all(agent->inventory, &vms, &count, NULL) < 0) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (vms[i].state == VM_STATE_STOPPED &&
+            strcmp(vms[i].datastore.uuid, entry->datastore.uuid) == 0 &&
+            strcmp(vms[i].owner.host, agent->config->host) == 0 &&
+            !restarts_describe(agent, vms[i].config.uuid, ignored)) {
+            release(agent, &vms[i]);
+        }
+    }
+    atomic_store(&entry->settled, true);
 }

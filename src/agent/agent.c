@@ -106,37 +106,40 @@ int agent_memory(struct agent *agent, uint64_t *ret_total, uint64_t *ret_availab
     return 0;
 }
 
-/* ---- datastores ---- */
+/* ---- admission ---- */
 
-const struct datastore *agent_datastore(const struct agent *agent, const char *name,
-                                        struct error *err)
+static int refuse_memory(const struct agent *agent, const struct vm_config *config,
+                         uint64_t available, struct error *err)
 {
-    for (size_t i = 0; i < agent->datastore_count; i++) {
-        const struct agent_datastore *entry = &agent->datastores[i];
-        if (name && strcmp(entry->datastore.name, name) != 0) {
-            continue;
-        }
-        if (entry->open) {
-            return &entry->datastore;
-        }
-        error_set(err, EHOSTUNREACH, "datastore %s is not available: %s", entry->datastore.name,
-                  entry->problem);
-        return NULL;
-    }
-    error_set(err, ENOENT, "host %s has no datastore %s", agent->config->host, name ? name : "");
-    error_remedy(err, "\"drover host show\" lists its datastores");
-    return NULL;
+    error_set(err, ENOMEM,
+              "VM %s needs %" PRIu64 " MiB of memory, host %s has %" PRIu64 " MiB to give",
+              config->name, config->memory_mib, agent->config->host, available >> 20);
+    return error_remedy(err, "stop or move another VM, or give this one less memory");
 }
 
-const struct datastore *agent_datastore_by_uuid(const struct agent *agent, const char *uuid)
+int agent_admit(struct agent *agent, const struct vm_config *config, struct error *err)
 {
-    for (size_t i = 0; i < agent->datastore_count; i++) {
-        const struct agent_datastore *entry = &agent->datastores[i];
-        if (entry->open && strcmp(entry->datastore.uuid, uuid) == 0) {
-            return &entry->datastore;
-        }
+    uint64_t total;
+    uint64_t available = 0;
+    uint64_t wanted = config->memory_mib << 20;
+    pthread_mutex_lock(&agent->admission.mutex);
+    int result = agent_memory(agent, &total, &available, err);
+    available = less(available, agent->admission.bytes);
+    if (result == 0 && wanted > available) {
+        result = refuse_memory(agent, config, available, err);
     }
-    return NULL;
+    if (result == 0) {
+        agent->admission.bytes += wanted;
+    }
+    pthread_mutex_unlock(&agent->admission.mutex);
+    return result;
+}
+
+void agent_admitted(struct agent *agent, const struct vm_config *config)
+{
+    pthread_mutex_lock(&agent->admission.mutex);
+    agent->admission.bytes -= config->memory_mib << 20;
+    pthread_mutex_unlock(&agent->admission.mutex);
 }
 
 /* ---- bringing the inventory up to date ---- */
@@ -179,36 +182,40 @@ static int visit(void *context, const char *folder, const struct vm_config *conf
     return 0;
 }
 
-int agent_refresh(struct agent *agent, struct error *err)
+/* A datastore that does not answer keeps what was known of it. */
+static void refresh_datastore(struct agent *agent, const struct agent_datastore *entry)
+{
+    struct error err = ERROR_NONE;
+    struct look look = {agent, &entry->datastore, inventory_observe_begin(agent->inventory)};
+    if (datastores_check(agent, entry, NULL) < 0) {
+        return;
+    }
+    if (datastore_each_vm(look.datastore, visit, &look, &err) < 0) {
+        log_warning("%s", err.message);
+        return;
+    }
+    inventory_observe_end(agent->inventory, look.begun, look.datastore->uuid);
+}
+
+void agent_refresh(struct agent *agent)
 {
     for (size_t i = 0; i < agent->datastore_count; i++) {
-        struct look look = {.agent = agent,
-                            .datastore = &agent->datastores[i].datastore,
-                            .begun = inventory_observe_begin(agent->inventory)};
-        if (!agent->datastores[i].open) {
-            continue;
-        }
-        int result = datastore_each_vm(look.datastore, visit, &look, err);
-        if (result < 0) {
-            return result;
-        }
-        inventory_observe_end(agent->inventory, look.begun, look.datastore->uuid);
+        refresh_datastore(agent, &agent->datastores[i]);
     }
-    return 0;
 }
 
 /* Looks at one folder on each datastore. */
 static void refresh_one(struct agent *agent, const char *name)
 {
     for (size_t i = 0; i < agent->datastore_count; i++) {
-        const struct datastore *datastore = &agent->datastores[i].datastore;
-        struct look look = {agent, datastore, inventory_observe_begin(agent->inventory)};
+        const struct agent_datastore *entry = &agent->datastores[i];
+        struct look look = {agent, &entry->datastore, inventory_observe_begin(agent->inventory)};
         struct error err = ERROR_NONE;
         CLEANUP_FREE struct vm_config *config = malloc(sizeof(*config));
-        if (!agent->datastores[i].open || !config) {
+        if (!config || datastores_check(agent, entry, NULL) < 0) {
             continue;
         }
-        int result = vm_folder_load(datastore, name, config, &err);
+        int result = vm_folder_load(&entry->datastore, name, config, &err);
         if (result != -ENOENT) {
             observe(&look, name, result == 0 ? config : NULL, &err);
             return;
@@ -233,8 +240,7 @@ int agent_find_vm(struct agent *agent, const char *name, struct vm *ret_vm, stru
     }
     int result = inventory_find(agent->inventory, name, ret_vm, err);
     if (result == -ENOENT) {
-        struct error ignored;
-        agent_refresh(agent, &ignored);
+        agent_refresh(agent);
         result = inventory_find(agent->inventory, name, ret_vm, err);
     }
     if (result == 0 && ret_vm->unreadable) {

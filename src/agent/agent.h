@@ -3,31 +3,35 @@
 
 #include <jansson.h>
 #include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "agent/config.h"
+#include "agent/datastores.h"
 #include "agent/inventory.h"
 #include "agent/move_list.h"
+#include "agent/recoveries.h"
+#include "agent/restarts.h"
 #include "agent/sampling.h"
 #include "agent/task.h"
 #include "agent/trust.h"
 #include "agent/watch.h"
 #include "vmm/qemu/machine.h"
 
-/* A configured datastore, open or not. */
-struct agent_datastore {
-    bool open;
-    struct datastore datastore; /* name and path always; uuid when open */
-    char problem[768];          /* why it is not open */
+/* Memory of VMs that are being started. */
+struct admission {
+    pthread_mutex_t mutex;
+    uint64_t bytes;
 };
 
 struct upkeep;
 
-/* Set up once, then read only; inventory, tasks, moves, samplings, watch, trust and upkeep lock
- * themselves. */
+/* Set up once, then read only; what has a struct of its own locks itself. */
 struct agent {
     const struct agent_config *config;
+    char host_id[UUID_TEXT_SIZE]; /* host_id.h */
     enum qemu_accelerator accelerator;
     json_t *capabilities; /* vmm/qemu/capabilities.h; an empty object when the probe failed */
     struct agent_datastore datastores[CONFIG_DATASTORES_MOST];
@@ -39,6 +43,10 @@ struct agent {
     struct watch *watch;
     struct trust *trust;
     struct upkeep *upkeep;
+    struct recoveries *recoveries;
+    struct restarts *restarts;
+    atomic_bool adopted; /* what an earlier agent left has been found */
+    struct admission admission;
     char mover_program[PATH_MAX];
 };
 
@@ -47,13 +55,14 @@ struct agent {
 int agent_memory(struct agent *agent, uint64_t *ret_total, uint64_t *ret_available,
                  struct error *err);
 
-/* An open datastore by name, by UUID; the first one for a NULL name. NULL with err filled. */
-const struct datastore *agent_datastore(const struct agent *agent, const char *name,
-                                        struct error *err);
-const struct datastore *agent_datastore_by_uuid(const struct agent *agent, const char *uuid);
+/* Memory that is promised to a VM that has no process yet. The mutex is held while it is given. */
+int agent_admit(struct agent *agent, const struct vm_config *config, struct error *err);
 
-/* Looks at all datastores, and brings the inventory up to date. */
-int agent_refresh(struct agent *agent, struct error *err);
+/* The VM is in the inventory with its runtime, or will not be. */
+void agent_admitted(struct agent *agent, const struct vm_config *config);
+
+/* Looks at all datastores that answer, and brings the inventory up to date. */
+void agent_refresh(struct agent *agent);
 
 /* Finds a VM by name or UUID, with what its datastore says now. */
 int agent_find_vm(struct agent *agent, const char *name, struct vm *ret_vm, struct error *err);

@@ -334,6 +334,18 @@ static void check_datastore(const struct checks_move *move, json_t *list)
     }
 }
 
+/* A VM may only run where its host proves that it lives. */
+static void check_guard(const struct checks_move *move, json_t *list)
+{
+    const json_t *datastores = json_object_get(move->destination, "datastores");
+    const char *obstacle =
+        check_text(find_by(datastores, "uuid", move->datastore_uuid), "obstacle");
+    if (obstacle && *obstacle) {
+        check_add(list, CHECK_BLOCK, "guard",
+                  "see that drover-guard runs there: systemctl start drover-guard", "%s", obstacle);
+    }
+}
+
 /* Whether an earlier NIC has the same port group: it is reported once. */
 static bool port_group_was_seen(const struct vm_config *config, size_t nic)
 {
@@ -437,6 +449,7 @@ json_t *checks_of_destination(const struct checks_move *move)
     check_encryption(move, list);
     check_memory(move, list);
     check_datastore(move, list);
+    check_guard(move, list);
     check_network(move, list);
     check_names(move, list);
     return list;

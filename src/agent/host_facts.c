@@ -4,29 +4,40 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/guarding.h"
 #include "base/json.h"
 
-static json_t *datastore_to_json(const struct agent_datastore *entry)
+/* What keeps VMs of the datastore from running on this host, or null. */
+static json_t *obstacle_to_json(struct agent *agent, const struct agent_datastore *entry)
+{
+    struct error err = ERROR_NONE;
+    return guarding_check(agent, &entry->datastore, &err) < 0 ? json_string_of_any(err.message)
+                                                              : json_null();
+}
+
+static json_t *datastore_to_json(struct agent *agent, const struct agent_datastore *entry)
 {
     uint64_t total = 0;
     uint64_t unused = 0;
     struct error err = ERROR_NONE;
     const struct datastore *datastore = &entry->datastore;
-    if (entry->open) {
+    bool answers = datastores_check(agent, entry, &err) == 0;
+    if (answers) {
         datastore_space(datastore, &total, &unused, &err);
     }
-    const char *problem = entry->open ? err.message : entry->problem;
-    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o}", "name", datastore->name, "uuid",
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:o}", "name", datastore->name, "uuid",
                      datastore->uuid, "path", datastore->path, "total_bytes", (json_int_t)total,
-                     "free_bytes", (json_int_t)unused, "problem",
-                     problem[0] ? json_string(problem) : json_null());
+                     "free_bytes", (json_int_t)unused, "lease",
+                     lease_settings_to_json(&datastore->lease), "obstacle",
+                     answers ? obstacle_to_json(agent, entry) : json_null(), "problem",
+                     err.message[0] ? json_string_of_any(err.message) : json_null());
 }
 
-static json_t *datastores_to_json(const struct agent *agent)
+static json_t *datastores_to_json(struct agent *agent)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < agent->datastore_count; i++) {
-        json_array_append_new(list, datastore_to_json(&agent->datastores[i]));
+        json_array_append_new(list, datastore_to_json(agent, &agent->datastores[i]));
     }
     return list;
 }
@@ -87,13 +98,15 @@ json_t *host_facts(struct agent *agent, struct error *err)
     }
     CLEANUP_JSON json_t *addresses = migration_addresses_to_json(config);
     json_t *facts = json_pack(
-        "{s:s, s:s, s:O, s:{s:I, s:I}, s:i, s:o, s:o, s:o, s:o, s:O, s:s}", "name", config->host,
+        "{s:s, s:s, s:O, s:{s:I, s:I}, s:i, s:o, s:o, s:o, s:o, s:O, s:s, s:o}", "name",
+        config->host,
         "version", DROVER_VERSION, "capabilities", agent->capabilities, "memory", "total_bytes",
         (json_int_t)total, "available_bytes", (json_int_t)available, "cpus",
         (int)sysconf(_SC_NPROCESSORS_ONLN), "datastores", datastores_to_json(agent), "port_groups",
         port_groups_to_json(config), "peers", peers_to_json(config), "migration_address",
         json_incref(first_or_null(addresses)), "migration_addresses", addresses,
-        "migration_encryption", encryption_policies[config->migration_encryption]);
+        "migration_encryption", encryption_policies[config->migration_encryption], "recoveries",
+        recoveries_to_json(agent->recoveries));
     if (!facts || json_object_set_new(facts, "certificate", trust_facts(agent->trust))) {
         error_set_errno(err, ENOMEM, "cannot describe host %s", config->host);
     }

@@ -225,6 +225,16 @@ void inventory_set_runtime(struct inventory *inventory, const struct vm *vm)
     pthread_mutex_unlock(&inventory->mutex);
 }
 
+void inventory_set_waiting(struct inventory *inventory, const char *uuid, const char *what)
+{
+    pthread_mutex_lock(&inventory->mutex);
+    struct entry *entry = find_uuid(inventory, uuid);
+    if (entry && vm_state_is_claimed(entry->vm.state)) {
+        snprintf(entry->vm.problem, sizeof(entry->vm.problem), "%s", what ? what : "");
+    }
+    pthread_mutex_unlock(&inventory->mutex);
+}
+
 void inventory_remove(struct inventory *inventory, const char *uuid)
 {
     pthread_mutex_lock(&inventory->mutex);

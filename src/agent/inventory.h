@@ -28,6 +28,7 @@ struct vm_runtime {
     uid_t uid;
     char accelerator[8];
     char engine[8];                         /* "drover" or "native": how it can move */
+    bool shadow;                            /* waits for a move to end here: it may not run yet */
     uint64_t started_at;                    /* CLOCK_REALTIME */
     char taps[VM_NICS_MOST][TAP_NAME_SIZE]; /* in the order of its NICs */
 };
@@ -71,6 +72,9 @@ void inventory_release(struct inventory *inventory, const struct vm *vm, enum vm
 
 /* While claimed: shows a runtime before the claim ends. */
 void inventory_set_runtime(struct inventory *inventory, const struct vm *vm);
+
+/* While claimed: shows what its task waits for; NULL: nothing any more. */
+void inventory_set_waiting(struct inventory *inventory, const char *uuid, const char *what);
 
 /* Forgets a stopped VM (its folder is gone). */
 void inventory_remove(struct inventory *inventory, const char *uuid);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/descriptors.h"
+#include "agent/guarding.h"
 #include "agent/record.h"
 #include "agent/strays.h"
 #include "base/cleanup.h"
@@ -25,6 +26,7 @@ struct files {
     int taps[VM_NICS_MOST];
     int kernel;
     int initrd;
+    int deadline;
 };
 
 static void files_init(struct files *files)
@@ -42,6 +44,7 @@ static void files_done(struct files *files)
     }
     close_fd(&files->kernel);
     close_fd(&files->initrd);
+    close_fd(&files->deadline);
 }
 
 #define CLEANUP_FILES CLEANUP(files_done)
@@ -197,7 +200,7 @@ static int start_qemu(const struct agent *agent, struct vm *vm, const struct fil
         .log_path = log,
         .kernel_fd = files->kernel,
         .initrd_fd = files->initrd,
-        .deadline_fd = -1,
+        .deadline_fd = files->deadline,
         .kernel_arguments = config->arguments[0] ? config->arguments : NULL,
         .uid = vm->runtime.uid,
         .gid = vm->runtime.uid,
@@ -239,12 +242,16 @@ static int start_recorded(struct agent *agent, struct vm *vm, const struct launc
 {
     CLEANUP_FILES struct files files;
     files_init(&files);
+    vm->runtime.shadow = shadow != NULL;
     int result = record_make_folder(agent->config, vm, err);
     if (result == 0) {
         result = record_save(agent->config, vm, err);
     }
     if (result == 0) {
         result = open_storage(vm, &files, err);
+    }
+    if (result == 0) {
+        result = guarding_open(agent, &vm->datastore, &files.deadline, err);
     }
     if (result == 0) {
         result = open_taps(agent, vm, !shadow, &files, err);

@@ -5,12 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/guarding.h"
 #include "agent/launch.h"
 #include "agent/record.h"
+#include "agent/restarts.h"
+#include "agent/vm_end.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "storage/lease.h"
 #include "storage/vm_folder.h"
 #include "vmm/qemu/qmp.h"
 
@@ -18,56 +20,6 @@
     (10 * NANOSECONDS_PER_SECOND) /* a guest that was booting missed the first \
                                    */
 #define POLL_NS (200 * NANOSECONDS_PER_MILLISECOND)
-
-/* ---- ownership ---- */
-
-static int refuse_foreign(const struct agent *agent, const struct vm *vm, const struct lease *owner,
-                          struct error *err)
-{
-    error_set(err, EBUSY,
-              "VM %s is owned by host %s (epoch %" PRIu64 "), so host %s may not run it",
-              vm->config.name, owner->host, owner->epoch, agent->config->host);
-    return error_remedy(err, "start or stop it on host %s, or move it here from there",
-                        owner->host);
-}
-
-static int own(struct agent *agent, struct vm *vm, struct error *err)
-{
-    const char *self = agent->config->host;
-    int result = lease_read(&vm->datastore, vm->config.name, &vm->owner, err);
-    if (result < 0) {
-        return result;
-    }
-    if (vm->owner.host[0] && strcmp(vm->owner.host, self) != 0) {
-        return refuse_foreign(agent, vm, &vm->owner, err);
-    }
-    result = lease_advance(&vm->datastore, vm->config.name, vm->owner.epoch, self, err);
-    if (result == -EEXIST && lease_read(&vm->datastore, vm->config.name, &vm->owner, err) == 0) {
-        return refuse_foreign(agent, vm, &vm->owner, err);
-    }
-    if (result == 0) {
-        vm->owner.epoch++;
-        snprintf(vm->owner.host, sizeof(vm->owner.host), "%s", self);
-    }
-    return result;
-}
-
-int lifecycle_disown(struct agent *agent, struct vm *vm, struct error *err)
-{
-    const char *name = vm->config.name;
-    int result = lease_read(&vm->datastore, name, &vm->owner, err);
-    if (result < 0 || strcmp(vm->owner.host, agent->config->host) != 0) {
-        return result;
-    }
-    result = lease_advance(&vm->datastore, name, vm->owner.epoch, "", err);
-    if (result == 0) {
-        vm->owner.epoch++;
-        vm->owner.host[0] = '\0';
-    }
-    return result;
-}
-
-/* ---- the ends of a claim ---- */
 
 void lifecycle_release_running(struct agent *agent, const struct vm *vm)
 {
@@ -78,67 +30,63 @@ void lifecycle_release_running(struct agent *agent, const struct vm *vm)
     }
 }
 
-/* Nothing runs any more: what is left of it goes, then ownership, then the claim. */
-static int finish_stopped(struct agent *agent, struct vm *vm, struct error *err)
-{
-    int result = vm->has_runtime ? launch_end(agent, vm, err) : 0;
-    if (result < 0) {
-        snprintf(vm->problem, sizeof(vm->problem), "%s", err->message);
-        inventory_release(agent->inventory, vm, VM_STATE_FAILED);
-        return result;
-    }
-    vm->problem[0] = '\0';
-    result = lifecycle_disown(agent, vm, err);
-    if (result < 0) {
-        error_wrap(err, "VM %s ended, but this host still owns it", vm->config.name);
-        snprintf(vm->problem, sizeof(vm->problem), "%s", err->message);
-    }
-    bool foreign = vm->owner.host[0] && strcmp(vm->owner.host, agent->config->host) != 0;
-    inventory_release(agent->inventory, vm, foreign ? VM_STATE_ELSEWHERE : VM_STATE_STOPPED);
-    return result;
-}
-
 /* ---- start ---- */
 
 /* What a task's thread works on; each owns its copy. */
 struct job {
     struct agent *agent;
     struct vm vm;
+    enum ownership_claim claim;
     bool force;
     uint64_t timeout_ns;
 };
 
-static int check_startable(struct agent *agent, const struct vm *vm, struct error *err)
+static int refuse_devices(const struct vm *vm, struct error *err)
 {
-    uint64_t total;
-    uint64_t available;
-    uint64_t wanted = vm->config.memory_mib << 20;
-    if (vm->config.device_count > 0) {
-        return error_set(err, ENOTSUP,
-                         "VM %s wants the host device %s; passing devices through is "
-                         "not supported yet",
-                         vm->config.name, vm->config.devices[0]);
+    return vm->config.device_count == 0
+               ? 0
+               : error_set(err, ENOTSUP,
+                           "VM %s wants the host device %s; passing devices through is not "
+                           "supported yet",
+                           vm->config.name, vm->config.devices[0]);
+}
+
+/* With memory for it set aside. */
+static int take_and_launch(struct job *job, struct task *task, struct error *err)
+{
+    struct agent *agent = job->agent;
+    struct vm *vm = &job->vm;
+    int result = ownership_take(agent, vm, job->claim, task, err);
+    if (result == 0) {
+        task_set_phase(task, "start");
+        result = launch_start(agent, vm, NULL, err);
     }
-    int result = agent_memory(agent, &total, &available, err);
-    if (result == 0 && wanted > available) {
-        error_set(err, ENOMEM,
-                  "VM %s needs %" PRIu64 " MiB of memory, host %s has %" PRIu64 " MiB to give",
-                  vm->config.name, vm->config.memory_mib, agent->config->host, available >> 20);
-        return error_remedy(err, "stop or move another VM, or give this one less memory");
+    if (result == 0) {
+        inventory_set_runtime(agent->inventory, vm);
     }
     return result;
 }
 
-static int start_vm(struct agent *agent, struct vm *vm, struct error *err)
+/* Everything that can refuse comes before the lease is taken. */
+static int start_vm(struct job *job, struct task *task, struct error *err)
 {
-    int result = check_startable(agent, vm, err);
+    struct agent *agent = job->agent;
+    struct vm *vm = &job->vm;
+    int result = vm_folder_load(&vm->datastore, vm->config.name, &vm->config, err);
     if (result == 0) {
-        result = vm_folder_load(&vm->datastore, vm->config.name, &vm->config, err);
+        result = refuse_devices(vm, err);
     }
     if (result == 0) {
-        result = own(agent, vm, err);
+        result = guarding_check(agent, &vm->datastore, err);
     }
-    return result < 0 ? result : launch_start(agent, vm, NULL, err);
+    if (result == 0) {
+        result = agent_admit(agent, &vm->config, err);
+    }
+    if (result == 0) {
+        result = take_and_launch(job, task, err);
+        agent_admitted(agent, &vm->config);
+    }
+    return result;
 }
 
 static int start_task(struct task *task, void *context, struct error *err)
@@ -146,11 +94,11 @@ static int start_task(struct task *task, void *context, struct error *err)
     CLEANUP_FREE struct job *job = context;
     struct agent *agent = job->agent;
     struct vm *vm = &job->vm;
-    (void)task;
-    int result = start_vm(agent, vm, err);
+    restarts_drop(agent, vm->config.uuid);
+    int result = start_vm(job, task, err);
     if (result < 0) {
         struct error after = ERROR_NONE;
-        if (finish_stopped(agent, vm, &after) < 0) {
+        if (vm_end_stopped(agent, vm, &after) < 0) {
             log_error("%s", after.message);
         }
         return result;
@@ -226,7 +174,7 @@ static int stop_task(struct task *task, void *context, struct error *err)
         lifecycle_release_running(job->agent, &job->vm);
         return result;
     }
-    return finish_stopped(job->agent, &job->vm, err);
+    return vm_end_stopped(job->agent, &job->vm, err);
 }
 
 /* ---- the calls ---- */
@@ -259,15 +207,18 @@ static int start_job(struct agent *agent, const char *kind, const struct job *te
     return 0;
 }
 
-int lifecycle_start(struct agent *agent, const char *name, char ret_task[UUID_TEXT_SIZE],
-                    struct error *err)
+int lifecycle_start(struct agent *agent, const char *name, enum ownership_claim claim,
+                    char ret_task[UUID_TEXT_SIZE], struct error *err)
 {
     struct vm found;
     int result = agent_find_vm(agent, name, &found, err);
     if (result < 0) {
         return result;
     }
-    struct job job = {.agent = agent};
+    if (found.state == VM_STATE_ELSEWHERE && claim == OWNERSHIP_FREE) {
+        return ownership_refuse(agent, &found, err);
+    }
+    struct job job = {.agent = agent, .claim = claim};
     return start_job(agent, "start", &job, &found, VM_STATE_STARTING, start_task, ret_task, err);
 }
 
@@ -279,7 +230,7 @@ int lifecycle_stop(struct agent *agent, const char *name, bool force, uint64_t t
     if (result < 0) {
         return result;
     }
-    if (found.state == VM_STATE_STOPPED) {
+    if (found.state == VM_STATE_STOPPED && !restarts_drop(agent, found.config.uuid)) {
         return error_set(err, EBUSY, "VM %s is stopped already", found.config.name);
     }
     if (found.state == VM_STATE_FAILED && !force) {
@@ -309,7 +260,8 @@ int lifecycle_remove(struct agent *agent, const char *name, struct error *err)
     if (result < 0) {
         return result;
     }
-    result = own(agent, &vm, err);
+    restarts_drop(agent, vm.config.uuid);
+    result = ownership_take(agent, &vm, OWNERSHIP_FREE, NULL, err);
     if (result == 0) {
         result = vm_folder_remove(&vm.datastore, vm.config.name, err);
     }
@@ -320,26 +272,4 @@ int lifecycle_remove(struct agent *agent, const char *name, struct error *err)
         log_info("VM %s is removed", vm.config.name);
     }
     return result;
-}
-
-/* ---- a VM that ends by itself ---- */
-
-void lifecycle_ended(void *context, const char *uuid)
-{
-    struct agent *agent = context;
-    struct vm vm;
-    struct error err = ERROR_NONE;
-    char words[512];
-    if (inventory_find(agent->inventory, uuid, &vm, NULL) < 0 || vm.state != VM_STATE_RUNNING ||
-        process_is_alive(&vm.runtime.process)) {
-        return; /* whoever claimed it sees to it */
-    }
-    if (inventory_claim(agent->inventory, uuid, VM_STATE_STOPPING, "", &vm, NULL) < 0) {
-        return;
-    }
-    launch_last_words(agent, &vm, words, sizeof(words));
-    log_info("VM %s has ended%s%s", vm.config.name, words[0] ? "; QEMU's last words: " : "", words);
-    if (finish_stopped(agent, &vm, &err) < 0) {
-        log_error("%s", err.message);
-    }
 }

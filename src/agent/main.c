@@ -12,12 +12,14 @@
 #include "agent/adopt.h"
 #include "agent/agent.h"
 #include "agent/config.h"
+#include "agent/datastore_watch.h"
+#include "agent/host_id.h"
 #include "agent/http.h"
-#include "agent/lifecycle.h"
 #include "agent/peer.h"
 #include "agent/record.h"
 #include "agent/routes.h"
 #include "agent/upkeep.h"
+#include "agent/vm_end.h"
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -110,25 +112,6 @@ static int prepare_network(const struct agent_config *config, struct error *err)
     return 0;
 }
 
-/* A datastore that is not there is a problem of its VMs, not of the host. */
-static void open_datastores(struct agent *agent)
-{
-    const struct agent_config *config = agent->config;
-    for (size_t i = 0; i < config->datastore_count; i++) {
-        const struct config_datastore *wanted = &config->datastores[i];
-        struct agent_datastore *entry = &agent->datastores[agent->datastore_count++];
-        struct error err = ERROR_NONE;
-        entry->open = datastore_open(wanted->name, wanted->path, &entry->datastore, &err) == 0 &&
-                      datastore_clean(&entry->datastore, &err) == 0;
-        if (!entry->open) {
-            log_error("datastore %s is not available: %s", wanted->name, err.message);
-            snprintf(entry->datastore.name, sizeof(entry->datastore.name), "%s", wanted->name);
-            snprintf(entry->datastore.path, sizeof(entry->datastore.path), "%s", wanted->path);
-            snprintf(entry->problem, sizeof(entry->problem), "%s", err.message);
-        }
-    }
-}
-
 static void probe_capabilities(struct agent *agent)
 {
     struct error err = ERROR_NONE;
@@ -165,7 +148,10 @@ static int prepare_agent(struct agent *agent, const struct agent_config *config,
     agent->tasks = task_list_new();
     agent->moves = move_list_new();
     agent->samplings = sampling_list_new();
-    if (!agent->inventory || !agent->tasks || !agent->moves || !agent->samplings) {
+    agent->recoveries = recoveries_new();
+    pthread_mutex_init(&agent->admission.mutex, NULL);
+    if (!agent->inventory || !agent->tasks || !agent->moves || !agent->samplings ||
+        !agent->recoveries) {
         return error_set_errno(err, ENOMEM, "cannot start");
     }
     int result = record_prepare(config, err);
@@ -182,11 +168,20 @@ static int prepare_agent(struct agent *agent, const struct agent_config *config,
         result = trust_new(config->tls.folder, &agent->trust, err);
     }
     if (result == 0) {
-        result = watch_start(lifecycle_ended, agent, &agent->watch, err);
+        result = watch_start(vm_end_noticed, agent, &agent->watch, err);
+    }
+    if (result == 0) {
+        result = host_id_load(config, agent->host_id, err);
+    }
+    if (result == 0) {
+        result = restarts_new(agent, &agent->restarts, err);
     }
     if (result == 0) {
         find_mover(agent);
-        open_datastores(agent);
+        datastores_init(agent);
+        result = datastore_watch_start(agent, err);
+    }
+    if (result == 0) {
         probe_capabilities(agent);
         adopt_all(agent);
     }

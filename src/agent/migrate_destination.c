@@ -2,19 +2,18 @@
 #include "agent/migrate_destination.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "agent/checks.h"
 #include "agent/descriptors.h"
 #include "agent/encryption.h"
+#include "agent/guarding.h"
 #include "agent/host_facts.h"
+#include "agent/incoming.h"
 #include "agent/launch.h"
-#include "agent/lifecycle.h"
 #include "agent/migrate_check.h"
-#include "agent/move_follow.h"
-#include "agent/populate.h"
+#include "agent/ownership.h"
 #include "agent/vm_json.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -23,24 +22,9 @@
 #include "base/log.h"
 #include "base/socket.h"
 #include "mover/setup.h"
-#include "vmm/qemu/migration.h"
 
 #define SILENCE_LIMIT_NS (15 * NANOSECONDS_PER_SECOND)
 #define CANCEL_TIMEOUT_NS (55 * NANOSECONDS_PER_SECOND)
-
-/* A move that comes in: what its thread works on. */
-struct incoming {
-    struct agent *agent;
-    struct vm vm;
-    struct move_record record;
-    struct populate *populate; /* owned; NULL: nothing is, or it is over */
-};
-
-static void end_populating(struct incoming *incoming)
-{
-    populate_free(incoming->populate);
-    incoming->populate = NULL;
-}
 
 /* ---- checks ---- */
 
@@ -96,7 +80,8 @@ static json_t *list_vms(struct agent *agent, struct error *err)
 {
     CLEANUP_FREE struct vm *vms = NULL;
     size_t count;
-    if (agent_refresh(agent, err) < 0 || inventory_all(agent->inventory, &vms, &count, err) < 0) {
+    agent_refresh(agent);
+    if (inventory_all(agent->inventory, &vms, &count, err) < 0) {
         return NULL;
     }
     json_t *list = json_array();
@@ -142,148 +127,6 @@ int incoming_check(struct agent *agent, const json_t *body, json_t **ret_verdict
         *ret_verdict = migrate_verdict(checks);
     }
     return result;
-}
-
-/* ---- the end ---- */
-
-static void forget(struct incoming *incoming, enum move_state state, const struct error *err,
-                   json_t *statistics)
-{
-    move_list_end(incoming->agent->moves, incoming->record.move_id, state, err, statistics);
-}
-
-static void end_moved(struct incoming *incoming, json_t *statistics)
-{
-    struct agent *agent = incoming->agent;
-    struct vm *vm = &incoming->vm;
-    struct error err = ERROR_NONE;
-    move_read_owner(vm, &vm->owner);
-    if (record_save(agent->config, vm, &err) < 0) {
-        log_error("VM %s: %s", vm->config.name, err.message);
-    }
-    move_let_go(agent, vm, &incoming->record);
-    vm->problem[0] = '\0';
-    lifecycle_release_running(agent, vm);
-    log_info("VM %s has come from host %s, process %d", vm->config.name, incoming->record.peer,
-             (int)vm->runtime.process.pid);
-    forget(incoming, MOVE_RUNNING, NULL, statistics);
-}
-
-/* The source has the VM: nothing of it stays here. */
-static void end_abandoned(struct incoming *incoming, const struct error *reason, json_t *statistics)
-{
-    struct agent *agent = incoming->agent;
-    struct vm *vm = &incoming->vm;
-    struct error err = ERROR_NONE;
-    move_dismiss(agent, vm, &incoming->record);
-    int result = launch_end(agent, vm, &err);
-    move_read_owner(vm, &vm->owner);
-    snprintf(vm->problem, sizeof(vm->problem), "%s", result < 0 ? err.message : "");
-    bool foreign = vm->owner.host[0] && strcmp(vm->owner.host, agent->config->host) != 0;
-    inventory_release(agent->inventory, vm,
-                      result < 0 ? VM_STATE_FAILED
-                                 : (foreign ? VM_STATE_ELSEWHERE : VM_STATE_STOPPED));
-    log_info("the move of VM %s from host %s was given up: %s", vm->config.name,
-             incoming->record.peer, reason->message);
-    forget(incoming, MOVE_ABANDONED, reason, statistics);
-}
-
-/* This host owns it, its whole state is here, and it does not run: the operator must know. */
-static void end_stranded(struct incoming *incoming, const struct error *reason, json_t *statistics)
-{
-    struct agent *agent = incoming->agent;
-    struct vm *vm = &incoming->vm;
-    move_dismiss(agent, vm, &incoming->record);
-    move_read_owner(vm, &vm->owner);
-    snprintf(vm->problem, sizeof(vm->problem), "it came from host %s, but does not run: %.600s",
-             incoming->record.peer, reason->message);
-    log_error("VM %s: %s", vm->config.name, vm->problem);
-    inventory_release(agent->inventory, vm, VM_STATE_FAILED);
-    forget(incoming, MOVE_FAILED, reason, statistics);
-}
-
-/* A mover that died after the commit left a machine that only waits to be run. */
-static int run_here(struct incoming *incoming, struct error *err)
-{
-    CLEANUP_QMP struct qmp qmp = {.fd = -1};
-    struct vm *vm = &incoming->vm;
-    CLEANUP_FREE char *path =
-        record_path(incoming->agent->config, vm->config.uuid, "qemu/qmp.sock");
-    int result = path ? qmp_connect(&qmp, path, QMP_TIMEOUT_NS, err)
-                      : error_set_errno(err, ENOMEM, "cannot reach QEMU");
-    if (result == 0) {
-        result = descriptors_set_carrier(vm, true, err);
-    }
-    if (result == 0) {
-        result = qemu_run(&qmp, err);
-    }
-    return result < 0 ? result : descriptors_announce(vm, err);
-}
-
-/* The mover died: the owner file decides, and is made to where it does not say yet. */
-static void end_without_result(struct incoming *incoming, struct error *reason)
-{
-    bool ours;
-    struct error err = ERROR_NONE;
-    process_kill(&incoming->record.mover, &err); /* hung, perhaps: it must do nothing more */
-    while (move_decide(incoming->agent, &incoming->vm, &incoming->record, &ours, &err) < 0) {
-        log_error("VM %s: waiting to learn who owns it: %s", incoming->vm.config.name, err.message);
-        clock_sleep_ns(NANOSECONDS_PER_SECOND);
-    }
-    if (!ours) {
-        end_abandoned(incoming, reason, NULL);
-    } else if (run_here(incoming, &err) == 0) {
-        end_moved(incoming, NULL);
-    } else {
-        end_stranded(incoming, &err, NULL);
-    }
-}
-
-/* ---- the thread ---- */
-
-static bool is_cancelled(void *context)
-{
-    const struct incoming *incoming = context;
-    return move_list_is_cancelled(incoming->agent->moves, incoming->record.move_id);
-}
-
-static void *follow(void *context)
-{
-    CLEANUP_FREE struct incoming *incoming = context;
-    struct move_watcher watcher = {.cancelled = is_cancelled, .context = incoming};
-    struct error err = ERROR_NONE;
-    json_t *statistics;
-    enum move_end end =
-        move_follow(incoming->agent, &incoming->vm, &incoming->record, &watcher, &statistics, &err);
-    end_populating(incoming);
-    switch (end) {
-    case MOVE_END_MOVED:
-        end_moved(incoming, statistics);
-        break;
-    case MOVE_END_STAYED:
-        end_abandoned(incoming, &err, statistics);
-        break;
-    case MOVE_END_STRANDED:
-        end_stranded(incoming, &err, statistics);
-        break;
-    default:
-        end_without_result(incoming, &err);
-        break;
-    }
-    return NULL;
-}
-
-/* Takes `incoming` over, unless it fails. */
-static int start_thread(struct incoming *incoming, struct error *err)
-{
-    pthread_t thread;
-    int result = pthread_create(&thread, NULL, follow, incoming);
-    if (result != 0) {
-        return error_set_errno(err, result, "cannot follow the move of VM %s",
-                               incoming->vm.config.name);
-    }
-    pthread_detach(thread);
-    return 0;
 }
 
 /* ---- the beginning ---- */
@@ -339,7 +182,7 @@ static int find_vm(struct agent *agent, const struct offer *offer, const struct 
                          vm->config.name, agent->config->host, vm->config.uuid, vm->datastore.name);
     }
     struct lease owner;
-    result = lease_read(&vm->datastore, vm->config.name, &owner, err);
+    result = ownership_read(agent, vm, &owner, err);
     if (result == 0 && (owner.epoch != record->epoch || strcmp(owner.host, record->peer) != 0)) {
         return error_set(err, EBUSY,
                          "VM %s is not owned by host %s in epoch %" PRIu64
@@ -380,11 +223,18 @@ static int start_both(struct incoming *incoming, struct mover_setup *setup, stru
     const struct agent_config *config = incoming->agent->config;
     struct vm *vm = &incoming->vm;
     struct launch_shadow shadow = {populate_begin, incoming->populate};
-    int result = launch_start(incoming->agent, vm, &shadow, err);
+    int result = agent_admit(incoming->agent, &vm->config, err);
     if (result < 0) {
         return result;
     }
-    inventory_set_runtime(incoming->agent->inventory, vm);
+    result = launch_start(incoming->agent, vm, &shadow, err);
+    if (result == 0) {
+        inventory_set_runtime(incoming->agent->inventory, vm);
+    }
+    agent_admitted(incoming->agent, &vm->config);
+    if (result < 0) {
+        return result;
+    }
     result = record_save_move(config, vm->config.uuid, &incoming->record, err);
     if (result == 0) {
         result = start_mover(incoming, setup, err);
@@ -401,12 +251,12 @@ static void undo(struct incoming *incoming, const struct error *reason)
     struct agent *agent = incoming->agent;
     struct vm *vm = &incoming->vm;
     struct error err = ERROR_NONE;
-    end_populating(incoming);
+    incoming_end_populating(incoming);
     if (vm->has_runtime && launch_end(agent, vm, &err) < 0) {
         log_error("%s", err.message);
     }
     inventory_release(agent->inventory, vm, vm->has_runtime ? VM_STATE_FAILED : VM_STATE_ELSEWHERE);
-    forget(incoming, MOVE_ABANDONED, reason, NULL);
+    move_list_end(agent->moves, incoming->record.move_id, MOVE_ABANDONED, reason, NULL);
 }
 
 /* ---- where the source is to connect ---- */
@@ -446,7 +296,7 @@ static int begin(struct incoming *incoming, struct mover_setup *setup, json_t **
     int result = setup->listen_count > 0 ? start_both(incoming, setup, err) : -err->code;
     close_listeners(setup);
     if (result == 0) {
-        result = start_thread(incoming, err);
+        result = incoming_follow(incoming, err);
     }
     if (result == 0) {
         *ret_place = json_pack("{s:O}", "endpoints", endpoints);
@@ -465,7 +315,7 @@ static int claim(struct incoming *incoming, const char *uuid, struct error *err)
     }
     result = inventory_claim(agent->inventory, uuid, VM_STATE_INCOMING, "", &incoming->vm, err);
     if (result < 0) {
-        forget(incoming, MOVE_ABANDONED, err, NULL);
+        move_list_end(agent->moves, incoming->record.move_id, MOVE_ABANDONED, err, NULL);
     }
     return result;
 }
@@ -496,7 +346,10 @@ static int check_begin(struct agent *agent, const json_t *body, struct offer *of
     if (result == 0) {
         result = encryption_take(agent->config->migration_encryption, body, setup, err);
     }
-    return result < 0 ? result : find_vm(agent, offer, record, &vm, err);
+    if (result == 0) {
+        result = find_vm(agent, offer, record, &vm, err);
+    }
+    return result < 0 ? result : guarding_check(agent, &vm.datastore, err);
 }
 
 int incoming_begin(struct agent *agent, const json_t *body, json_t **ret_place, struct error *err)
@@ -517,7 +370,7 @@ int incoming_begin(struct agent *agent, const json_t *body, json_t **ret_place, 
         result = claim(incoming, offer->config.uuid, err);
     }
     if (result < 0) {
-        end_populating(incoming);
+        incoming_end_populating(incoming);
         return result;
     }
     result = begin(incoming, &setup, ret_place, err);
@@ -537,13 +390,13 @@ int incoming_resume(struct agent *agent, const struct vm *vm, const struct move_
     if (!incoming) {
         return error_set_errno(err, ENOMEM, "cannot follow the move of VM %s", vm->config.name);
     }
-    *incoming = (struct incoming){.agent = agent, .vm = *vm, .record = *record};
+    *incoming = (struct incoming){.agent = agent, .vm = *vm, .record = *record, .resumed = true};
     int result = inventory_add(agent->inventory, vm, err);
     if (result == 0) {
         result = move_list_begin(agent->moves, record->move_id, record->peer, err);
     }
     if (result == 0) {
-        result = start_thread(incoming, err);
+        result = incoming_follow(incoming, err);
     }
     if (result == 0) {
         steal_pointer(&incoming);
@@ -551,9 +404,9 @@ int incoming_resume(struct agent *agent, const struct vm *vm, const struct move_
     return result;
 }
 
-int incoming_cancel(struct agent *agent, const char *move_id, struct error *err)
+int incoming_cancel(struct agent *agent, const char *move_id, bool disowned, struct error *err)
 {
-    int result = move_list_cancel(agent->moves, move_id, CANCEL_TIMEOUT_NS, err);
+    int result = move_list_cancel(agent->moves, move_id, disowned, CANCEL_TIMEOUT_NS, err);
     if (result < 0) {
         return result;
     }

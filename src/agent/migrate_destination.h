@@ -5,6 +5,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "agent/agent.h"
 #include "agent/record.h"
@@ -23,5 +24,6 @@ int incoming_resume(struct agent *agent, const struct vm *vm, const struct move_
                     struct error *err);
 
 /* DELETE /v1/incoming/MOVE: gives it up and waits until nothing is left. -EBUSY when the VM runs
- * here. */
-int incoming_cancel(struct agent *agent, const char *move_id, struct error *err);
+ * here. `disowned`: the source asks, which has ended the move and never commits it any more: that
+ * is enough where the lease cannot be written. */
+int incoming_cancel(struct agent *agent, const char *move_id, bool disowned, struct error *err);

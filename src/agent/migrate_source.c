@@ -13,12 +13,12 @@
 #include "agent/lifecycle.h"
 #include "agent/link_rate.h"
 #include "agent/migrate_check.h"
-#include "agent/migrate_report.h"
 #include "agent/migration_paths.h"
-#include "agent/move_follow.h"
+#include "agent/ownership.h"
 #include "agent/peer.h"
 #include "agent/populate.h"
 #include "agent/sampling.h"
+#include "agent/source_move.h"
 #include "agent/strays.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -27,25 +27,9 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "mover/setup.h"
-#include "vmm/qemu/migration.h"
 
 #define RESERVE_TIMEOUT_NS (60 * NANOSECONDS_PER_SECOND)
-#define DISCARD_TIMEOUT_NS (60 * NANOSECONDS_PER_SECOND)
-#define ASK_TIMEOUT_NS (5 * NANOSECONDS_PER_SECOND)
-#define ASK_NS (100 * NANOSECONDS_PER_MILLISECOND)
 #define LOOK_NS (300 * NANOSECONDS_PER_MILLISECOND) /* at the guest, for the forecast */
-
-/* What the task's thread works on. */
-struct source_move {
-    struct agent *agent;
-    struct task *task;
-    struct vm vm;
-    struct move_record record;
-    char to[VM_NAME_SIZE];
-    struct migrate_options options;
-    char token[2 * ENGINE_TOKEN_SIZE + 1]; /* hexadecimal */
-    json_t *forecast;                      /* owned; NULL: none was made */
-};
 
 /* ---- reserve ---- */
 
@@ -96,23 +80,6 @@ static int reserve(struct source_move *move, const struct config_peer *peer,
     return result < 0 ? result : read_place(move, answer, setup, err);
 }
 
-/* Asks the destination to remove what it made; it does so by itself when it is not reached. */
-static void discard(const struct source_move *move)
-{
-    char path[96];
-    struct error err = ERROR_NONE;
-    const struct config_peer *peer = config_peer(move->agent->config, move->to);
-    snprintf(path, sizeof(path), "/v1/incoming/%s", move->record.move_id);
-    if (!peer) {
-        return;
-    }
-    int result = peer_call(move->agent, peer, "DELETE", path, NULL, DISCARD_TIMEOUT_NS, NULL, &err);
-    if (result < 0 && result != -ENOENT) {
-        log_warning("VM %s: host %s clears up after the move by itself: %s", move->vm.config.name,
-                    move->to, err.message);
-    }
-}
-
 /* ---- the mover ---- */
 
 static void fill_setup(const struct source_move *move, struct mover_setup *setup)
@@ -153,217 +120,6 @@ static int start_mover(struct source_move *move, struct mover_setup *setup, stru
         mover_start(setup, move->agent->mover_program, control, log, uid, &move->record.mover, err);
     descriptors_close(setup);
     return result < 0 ? result : record_save_move(config, uuid, &move->record, err);
-}
-
-static void on_progress(void *context, const json_t *event)
-{
-    static const char *const phases[] = {"connect", "pre-copy", "switchover"};
-    struct source_move *move = context;
-    const char *phase = json_string_value(json_object_get(event, "phase"));
-    for (size_t i = 0; phase && i < sizeof(phases) / sizeof(phases[0]); i++) {
-        if (strcmp(phase, phases[i]) == 0) {
-            task_set_phase(move->task, phases[i]);
-        }
-    }
-    task_set_progress(move->task, json_real_value(json_object_get(event, "fraction")),
-                      migrate_progress_to_json(event));
-}
-
-static bool is_cancelled(void *context)
-{
-    struct source_move *move = context;
-    return task_is_cancelled(move->task);
-}
-
-/* ---- how it ended ---- */
-
-static void set_report(const struct source_move *move, const char *outcome, const json_t *source,
-                       const json_t *destination)
-{
-    struct migrate_report report = {
-        .from = move->agent->config->host,
-        .to = move->to,
-        .engine = move->record.native ? "native" : "drover",
-        .engine_reason = move->record.engine_reason,
-        .outcome = outcome,
-        .source = source,
-        .destination = destination,
-        .forecast = move->forecast,
-    };
-    task_set_report(move->task, migrate_report_to_json(&report));
-}
-
-/* What the destination says of the move, once it has come to an end there. NULL when it is silent.
- */
-static json_t *ask_destination(const struct source_move *move)
-{
-    char path[96];
-    const struct config_peer *peer = config_peer(move->agent->config, move->to);
-    uint64_t deadline = clock_monotonic_ns() + ASK_TIMEOUT_NS;
-    snprintf(path, sizeof(path), "/v1/incoming/%s", move->record.move_id);
-    while (peer && clock_monotonic_ns() < deadline) {
-        CLEANUP_JSON json_t *answer = NULL;
-        if (peer_call(move->agent, peer, "GET", path, NULL, ASK_TIMEOUT_NS, &answer, NULL) < 0) {
-            return NULL;
-        }
-        const char *state = json_string_value(json_object_get(answer, "state"));
-        if (state && strcmp(state, "receiving") != 0) {
-            return json_incref(answer);
-        }
-        clock_sleep_ns(ASK_NS);
-    }
-    return NULL;
-}
-
-static int end_moved(struct source_move *move, const json_t *statistics, struct error *err)
-{
-    struct vm *vm = &move->vm;
-    struct error after = ERROR_NONE;
-    process_kill(&vm->runtime.process, &after);
-    move_read_owner(vm, &vm->owner);
-    CLEANUP_JSON json_t *there = ask_destination(move);
-    set_report(move, "moved", statistics, json_object_get(there, "statistics"));
-    link_rate_remember(move->agent->config, move->to,
-                       link_rate_of_move(statistics, move->options.bandwidth_limit));
-    move_dismiss(move->agent, vm, &move->record);
-    if (launch_end(move->agent, vm, &after) < 0) {
-        snprintf(vm->problem, sizeof(vm->problem), "it has moved to host %s, but %s", move->to,
-                 after.message);
-        inventory_release(move->agent->inventory, vm, VM_STATE_FAILED);
-        return error_set(err, after.code, "%s", vm->problem);
-    }
-    inventory_release(move->agent->inventory, vm, VM_STATE_ELSEWHERE);
-    log_info("VM %s has moved to host %s", vm->config.name, move->to);
-    const char *state = json_string_value(json_object_get(there, "state"));
-    if (state && strcmp(state, "failed") == 0) {
-        json_to_error(there, err);
-        return error_wrap(err, "VM %s belongs to host %s now, but does not run there",
-                          vm->config.name, move->to);
-    }
-    return 0;
-}
-
-/* QEMU itself is gone: nothing here runs, and nothing over there. */
-static void end_dead(struct source_move *move)
-{
-    struct vm *vm = &move->vm;
-    struct error after = ERROR_NONE;
-    int result = launch_end(move->agent, vm, &after);
-    if (result == 0) {
-        result = lifecycle_disown(move->agent, vm, &after);
-    }
-    snprintf(vm->problem, sizeof(vm->problem), "%s", result < 0 ? after.message : "");
-    inventory_release(move->agent->inventory, vm,
-                      result < 0 && vm->has_runtime ? VM_STATE_FAILED : VM_STATE_STOPPED);
-}
-
-/* What the user reads: what has become of the VM, why, and what to do. */
-static void explain(const struct source_move *move, struct error *err)
-{
-    const char *name = move->vm.config.name;
-    const char *self = move->agent->config->host;
-    if (!process_is_alive(&move->vm.runtime.process)) {
-        error_wrap(err, "VM %s ended during its move to host %s", name, move->to);
-        error_remedy(err, "its QEMU log on host %s may say why; start it again: drover vm start %s",
-                     self, name);
-        return;
-    }
-    if (err->code != ECANCELED) {
-        error_wrap(err, "the move to host %s failed", move->to);
-    }
-    error_wrap(err, "VM %s stays on host %s", name, self);
-    if (!err->remedy[0]) {
-        error_remedy(err, "it runs as before; move it again when that is put right");
-    }
-}
-
-/* The VM is this host's, and runs as before. `err` says why it stayed. */
-static int end_stayed(struct source_move *move, const json_t *statistics, struct error *err)
-{
-    struct vm *vm = &move->vm;
-    struct error after = ERROR_NONE;
-    move_dismiss(move->agent, vm, &move->record);
-    discard(move);
-    move_read_owner(vm, &vm->owner);
-    if (statistics) {
-        set_report(move, "stayed", statistics, NULL);
-    }
-    explain(move, err);
-    if (!process_is_alive(&vm->runtime.process)) {
-        end_dead(move);
-        return -err->code;
-    }
-    if (record_save(move->agent->config, vm, &after) < 0) {
-        log_error("VM %s: %s", vm->config.name, after.message);
-    }
-    lifecycle_release_running(move->agent, vm);
-    return -err->code;
-}
-
-/* A mover that died may have left the guest stopped: takes it back. */
-static int take_back(struct source_move *move, struct error *err)
-{
-    CLEANUP_QMP struct qmp qmp = {.fd = -1};
-    CLEANUP_FREE char *path =
-        record_path(move->agent->config, move->vm.config.uuid, "qemu/qmp.sock");
-    int result = path ? qmp_connect(&qmp, path, QMP_TIMEOUT_NS, err)
-                      : error_set_errno(err, ENOMEM, "cannot reach QEMU");
-    if (result == 0) {
-        result = qemu_outgoing_undo(&qmp, err);
-    }
-    return result < 0 ? result : descriptors_set_carrier(&move->vm, true, err);
-}
-
-/* Owned by this host, and stopped: tries once more, else the operator must know. */
-static int end_stranded(struct source_move *move, const json_t *statistics, struct error *err)
-{
-    struct vm *vm = &move->vm;
-    struct error reason = ERROR_NONE;
-    move_dismiss(move->agent, vm, &move->record);
-    if (!process_is_alive(&vm->runtime.process) || take_back(move, &reason) == 0) {
-        return end_stayed(move, statistics, err);
-    }
-    discard(move);
-    move_read_owner(vm, &vm->owner);
-    snprintf(vm->problem, sizeof(vm->problem),
-             "the move to host %s failed (%.300s), and the guest does not go on here: %.300s",
-             move->to, err->message, reason.message);
-    inventory_release(move->agent->inventory, vm, VM_STATE_FAILED);
-    error_set(err, EIO, "VM %s: %s", vm->config.name, vm->problem);
-    return error_remedy(err, "end it and start it again: drover vm stop --force %s",
-                        vm->config.name);
-}
-
-/* The mover died: the owner file decides. Only this agent could have handed the VM over. */
-static int end_without_result(struct source_move *move, struct error *err)
-{
-    struct lease owner;
-    log_error("%s", err->message);
-    move_read_owner(&move->vm, &owner);
-    if (owner.epoch > move->record.epoch && strcmp(owner.host, move->record.peer) == 0) {
-        return end_moved(move, NULL, err);
-    }
-    return end_stranded(move, NULL, err);
-}
-
-static int follow(struct source_move *move, struct error *err)
-{
-    CLEANUP_JSON json_t *statistics = NULL;
-    struct move_watcher watcher = {
-        .progress = on_progress, .cancelled = is_cancelled, .context = move};
-    enum move_end end =
-        move_follow(move->agent, &move->vm, &move->record, &watcher, &statistics, err);
-    task_set_phase(move->task, "finish");
-    switch (end) {
-    case MOVE_END_MOVED:
-        return end_moved(move, statistics, err);
-    case MOVE_END_STAYED:
-        return end_stayed(move, statistics, err);
-    case MOVE_END_STRANDED:
-        return end_stranded(move, statistics, err);
-    default:
-        return end_without_result(move, err);
-    }
 }
 
 /* ---- the task ---- */
@@ -408,16 +164,16 @@ static int give_up(struct source_move *move, const struct error *err)
 static int read_epoch(struct source_move *move, struct error *err)
 {
     struct vm *vm = &move->vm;
-    struct lease owner;
+    struct lease lease;
     const char *self = move->agent->config->host;
-    int result = lease_read(&vm->datastore, vm->config.name, &owner, err);
-    if (result == 0 && strcmp(owner.host, self) != 0) {
+    int result = ownership_read(move->agent, vm, &lease, err);
+    if (result == 0 && strcmp(lease.host, self) != 0) {
         result = error_set(err, EBUSY, "VM %s is owned by host %s, not by host %s", vm->config.name,
-                           owner.host, self);
+                           lease.host, self);
     }
     if (result == 0) {
-        vm->owner = owner;
-        move->record.epoch = owner.epoch;
+        vm->owner = lease;
+        move->record.epoch = lease.epoch;
     }
     return result;
 }
@@ -468,8 +224,8 @@ static int record_and_reserve(struct source_move *move, const struct config_peer
     }
     result = reserve_and_look(move, peer, setup, err);
     if (result < 0) {
-        discard(move); /* an answer that was too late */
-        explain(move, err);
+        source_move_discard(move); /* an answer that was too late */
+        source_move_explain(move, err);
         if (record_remove_move(config, move->vm.config.uuid, &after) < 0) {
             log_error("VM %s: %s", move->vm.config.name, after.message);
         }
@@ -512,9 +268,9 @@ static int migrate_task(struct task *task, void *context, struct error *err)
     int result = start_mover(move, &setup, err);
     encryption_forget(&setup);
     if (result < 0) {
-        return end_stayed(move, NULL, err);
+        return source_move_undo(move, err);
     }
-    return follow(move, err);
+    return source_move_follow(move, err);
 }
 
 static int resume_task(struct task *task, void *context, struct error *err)
@@ -522,7 +278,7 @@ static int resume_task(struct task *task, void *context, struct error *err)
     CLEANUP_SOURCE_MOVE struct source_move *move = context;
     move->task = task;
     task_set_phase(task, "connect");
-    return follow(move, err);
+    return source_move_follow(move, err);
 }
 
 /* ---- the calls ---- */
@@ -596,6 +352,7 @@ int migrate_resume(struct agent *agent, const struct vm *vm, const struct move_r
     }
     move->vm = *vm;
     move->record = *record;
+    move->resumed = true;
     snprintf(move->vm.task, sizeof(move->vm.task), "%s", task_id(task));
     int result = inventory_add(agent->inventory, &move->vm, err);
     if (result < 0) {

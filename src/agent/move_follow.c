@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "agent/launch.h"
+#include "agent/move_owner.h"
 #include "agent/strays.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -17,46 +18,26 @@
 #define CANCEL_PATIENCE_NS (45 * NANOSECONDS_PER_SECOND) /* then the mover is taken for hung */
 #define END_PATIENCE_NS (5 * NANOSECONDS_PER_SECOND)
 
-/* ---- ownership ---- */
-
-void move_read_owner(const struct vm *vm, struct lease *ret_owner)
-{
-    struct error err = ERROR_NONE;
-    while (lease_read(&vm->datastore, vm->config.name, ret_owner, &err) < 0) {
-        log_error("waiting to learn who owns VM %s: %s", vm->config.name, err.message);
-        clock_sleep_ns(RETRY_NS);
-    }
-}
-
-int move_decide(struct agent *agent, const struct vm *vm, const struct move_record *move,
-                bool *ret_destination, struct error *err)
-{
-    struct lease owner;
-    const char *destination = move->role == RECORD_SOURCE ? move->peer : agent->config->host;
-    /* Both sides name the other: the source hands over, the destination hands back. */
-    int result = lease_advance(&vm->datastore, vm->config.name, move->epoch, move->peer, err);
-    if (result == 0) {
-        *ret_destination = move->role == RECORD_SOURCE;
-        return 0;
-    }
-    if (result != -EEXIST || lease_read(&vm->datastore, vm->config.name, &owner, err) < 0) {
-        return -EAGAIN;
-    }
-    *ret_destination = strcmp(owner.host, destination) == 0;
-    return 0;
-}
+/* A mover says something several times a second, but for the moments at which it waits for the
+ * other side, the longest of them 30 s. In the switchover the guest stands still meanwhile. */
+#define SILENCE_NOTED_NS (10 * NANOSECONDS_PER_SECOND)
+#define SILENCE_HUNG_NS (60 * NANOSECONDS_PER_SECOND)
 
 /* ---- the conversation ---- */
 
 struct conversation {
     struct agent *agent;
     const struct vm *vm;
-    const struct move_record *move;
+    struct move_record *move;
     const struct move_watcher *watcher;
     struct mover_control control;
     bool asked;            /* the mover waits for an answer */
     uint64_t ask_again_at; /* after the datastore failed */
     uint64_t cancelled_at; /* 0: not yet */
+    bool switching;        /* from the order to stop on */
+    uint64_t heard_at;     /* when the mover last said something */
+    bool waiting;          /* the watcher was told of it */
+    struct error refusal;  /* why the switchover was not committed */
 };
 
 static void close_control(struct mover_control *control)
@@ -78,22 +59,109 @@ static int connect_control(struct conversation *conversation)
     return path ? mover_control_connect(&conversation->control, path, NULL) : -ENOMEM;
 }
 
-static void answer(struct conversation *conversation)
+/* ---- what it waits for, for the operator to see ---- */
+
+static void tell_waiting(struct conversation *conversation, const char *what)
 {
-    struct error err = ERROR_NONE;
-    bool destination;
+    const struct move_watcher *watcher = conversation->watcher;
+    if (what || conversation->waiting) {
+        watcher->waiting(watcher->context, what);
+        conversation->waiting = what != NULL;
+    }
+}
+
+static void note_silence(struct conversation *conversation, uint64_t silence_ns)
+{
+    char text[160];
+    if (!conversation->asked && silence_ns > SILENCE_NOTED_NS) {
+        snprintf(text, sizeof(text),
+                 "the mover (process %d) has said nothing for %" PRIu64 " s; cancelling the move "
+                 "ends it",
+                 (int)conversation->move->mover.pid,
+                 (uint64_t)(silence_ns / NANOSECONDS_PER_SECOND));
+        tell_waiting(conversation, text);
+    }
+}
+
+/* ---- its question ---- */
+
+/* Written down before it can happen: who comes after us, and finds no such word, knows that the VM
+ * was not given away, even while the datastore does not say so. */
+static int journal_commit(struct conversation *conversation, struct error *err)
+{
+    struct move_record *move = conversation->move;
+    if (move->role != RECORD_SOURCE || move->committing) {
+        return 0;
+    }
+    move->committing = true;
+    int result =
+        record_save_move(conversation->agent->config, conversation->vm->config.uuid, move, err);
+    if (result < 0) {
+        move->committing = false;
+    }
+    return result;
+}
+
+/* The other side's last word makes up for a lease that cannot be written: a source that has ended
+ * the move never commits it any more. */
+static bool source_has_kept(const struct conversation *conversation)
+{
+    const struct move_watcher *watcher = conversation->watcher;
+    return watcher->source_has_kept && watcher->source_has_kept(watcher->context);
+}
+
+static int decide(struct conversation *conversation, enum move_owner *ret_owner, struct error *err)
+{
+    int result = journal_commit(conversation, err);
+    if (result < 0) {
+        *ret_owner = MOVE_OWNER_SOURCE; /* nothing was given away */
+        return 0;
+    }
+    result = move_owner_decide(conversation->agent, conversation->vm, conversation->move, ret_owner,
+                               err);
+    if (result < 0 && source_has_kept(conversation)) {
+        *ret_owner = MOVE_OWNER_SOURCE;
+        return 0;
+    }
+    return result;
+}
+
+static void postpone(struct conversation *conversation, const struct error *err)
+{
+    char text[sizeof(err->message) + 64];
+    snprintf(text, sizeof(text), "the switchover waits for the datastore: %s", err->message);
+    if (!conversation->waiting) {
+        log_error("VM %s: %s", conversation->vm->config.name, text);
+    }
+    tell_waiting(conversation, text);
+    conversation->ask_again_at = clock_monotonic_ns() + RETRY_NS;
+}
+
+/* True when there is nothing to answer: the VM is neither side's any more. */
+static bool answer(struct conversation *conversation, struct error *err)
+{
+    struct error reason = ERROR_NONE;
+    enum move_owner owner;
     if (!conversation->asked || clock_monotonic_ns() < conversation->ask_again_at) {
-        return;
+        return false;
     }
-    if (move_decide(conversation->agent, conversation->vm, conversation->move, &destination, &err) <
-        0) {
-        log_error("VM %s: the switchover waits for the datastore: %s",
-                  conversation->vm->config.name, err.message);
-        conversation->ask_again_at = clock_monotonic_ns() + RETRY_NS;
-        return;
+    if (decide(conversation, &owner, &reason) < 0) {
+        postpone(conversation, &reason);
+        return false;
     }
+    tell_waiting(conversation, NULL);
+    bool is_source = conversation->move->role == RECORD_SOURCE;
+    if (owner == MOVE_OWNER_ANOTHER && is_source) {
+        error_set(err, EBUSY, "VM %s does not belong to host %s any more",
+                  conversation->vm->config.name, conversation->agent->config->host);
+        return true;
+    }
+    conversation->refusal = owner == MOVE_OWNER_SOURCE && is_source ? reason : ERROR_NONE;
     conversation->asked = false;
-    mover_control_answer(&conversation->control, destination ? "destination" : "source", NULL);
+    conversation->heard_at = clock_monotonic_ns();
+    mover_control_answer(&conversation->control,
+                         owner == MOVE_OWNER_DESTINATION ? "destination" : "source", NULL);
+    return false;
 }
 
 /* True when the move must be given up for hung. */
@@ -109,7 +177,8 @@ static bool pass_on_cancel(struct conversation *conversation)
            now - conversation->cancelled_at > CANCEL_PATIENCE_NS && !conversation->asked;
 }
 
-static enum move_end read_result(const json_t *event, json_t **ret_statistics, struct error *err)
+static enum move_end read_result(const struct conversation *conversation, const json_t *event,
+                                 json_t **ret_statistics, struct error *err)
 {
     const char *outcome = json_string_value(json_object_get(event, "outcome"));
     *ret_statistics = json_incref(json_object_get(event, "statistics"));
@@ -117,7 +186,21 @@ static enum move_end read_result(const json_t *event, json_t **ret_statistics, s
         return MOVE_END_MOVED;
     }
     json_to_error(event, err);
+    if (conversation->refusal.code != 0) {
+        *err = conversation->refusal;
+        error_wrap(err, "the switchover could not be committed");
+    }
     return outcome && strcmp(outcome, "stayed") == 0 ? MOVE_END_STAYED : MOVE_END_STRANDED;
+}
+
+static void take_progress(struct conversation *conversation, const json_t *event)
+{
+    const struct move_watcher *watcher = conversation->watcher;
+    const char *phase = json_string_value(json_object_get(event, "phase"));
+    conversation->switching = phase && strcmp(phase, "switchover") == 0;
+    if (watcher->progress) {
+        watcher->progress(watcher->context, event);
+    }
 }
 
 /* One event, or none; true when it was the result. */
@@ -125,7 +208,6 @@ static bool take_event(struct conversation *conversation, enum move_end *ret_end
                        json_t **ret_statistics, struct error *err)
 {
     CLEANUP_JSON json_t *event = NULL;
-    const struct move_watcher *watcher = conversation->watcher;
     int result = mover_control_next(&conversation->control, POLL_NS, &event, NULL);
     if (result < 0) {
         close_control(&conversation->control);
@@ -134,13 +216,37 @@ static bool take_event(struct conversation *conversation, enum move_end *ret_end
     if (!kind) {
         return false;
     }
+    conversation->heard_at = clock_monotonic_ns();
+    tell_waiting(conversation, NULL);
     if (strcmp(kind, "question") == 0) {
         conversation->asked = true;
         conversation->ask_again_at = 0;
-    } else if (strcmp(kind, "progress") == 0 && watcher->progress) {
-        watcher->progress(watcher->context, event);
+    } else if (strcmp(kind, "progress") == 0) {
+        take_progress(conversation, event);
     } else if (strcmp(kind, "result") == 0) {
-        *ret_end = read_result(event, ret_statistics, err);
+        *ret_end = read_result(conversation, event, ret_statistics, err);
+        return true;
+    }
+    return false;
+}
+
+/* True when the mover is taken for hung: it was asked to give up and does not, or the guest stands
+ * still and it says nothing. Nobody can be given the VM by it any more: that is the agent's to do.
+ */
+static bool is_hung(struct conversation *conversation, struct error *err)
+{
+    const char *name = conversation->vm->config.name;
+    uint64_t silence_ns = clock_monotonic_ns() - conversation->heard_at;
+    note_silence(conversation, silence_ns);
+    if (conversation->control.fd >= 0 && pass_on_cancel(conversation)) {
+        error_set(err, ETIMEDOUT, "the mover of VM %s did not give up when asked to", name);
+        return true;
+    }
+    if (conversation->switching && !conversation->asked && silence_ns > SILENCE_HUNG_NS) {
+        error_set(err, ETIMEDOUT,
+                  "the mover of VM %s said nothing for %" PRIu64
+                  " s in the middle of the switchover",
+                  name, (uint64_t)(silence_ns / NANOSECONDS_PER_SECOND));
         return true;
     }
     return false;
@@ -152,6 +258,9 @@ static enum move_end converse(struct conversation *conversation, json_t **ret_st
     enum move_end end = MOVE_END_GONE;
     const struct move_record *move = conversation->move;
     while (process_is_alive(&move->mover)) {
+        if (is_hung(conversation, err)) {
+            return MOVE_END_GONE;
+        }
         if (connect_control(conversation) < 0) {
             clock_sleep_ns(POLL_NS);
             continue;
@@ -159,13 +268,8 @@ static enum move_end converse(struct conversation *conversation, json_t **ret_st
         if (take_event(conversation, &end, ret_statistics, err)) {
             return end;
         }
-        if (conversation->control.fd >= 0) {
-            answer(conversation);
-            if (pass_on_cancel(conversation)) {
-                error_set(err, ETIMEDOUT, "the mover of VM %s did not give up when asked to",
-                          conversation->vm->config.name);
-                return MOVE_END_GONE;
-            }
+        if (conversation->control.fd >= 0 && answer(conversation, err)) {
+            return MOVE_END_LOST;
         }
     }
     if (move->mover.pid == 0) {
@@ -178,16 +282,47 @@ static enum move_end converse(struct conversation *conversation, json_t **ret_st
     return MOVE_END_GONE;
 }
 
-enum move_end move_follow(struct agent *agent, const struct vm *vm, const struct move_record *move,
+enum move_end move_follow(struct agent *agent, const struct vm *vm, struct move_record *move,
                           const struct move_watcher *watcher, json_t **ret_statistics,
                           struct error *err)
 {
-    struct conversation conversation = {
-        .agent = agent, .vm = vm, .move = move, .watcher = watcher, .control = {.fd = -1}};
+    struct conversation conversation = {.agent = agent,
+                                        .vm = vm,
+                                        .move = move,
+                                        .watcher = watcher,
+                                        .control = {.fd = -1},
+                                        .heard_at = clock_monotonic_ns()};
     *ret_statistics = NULL;
     enum move_end end = converse(&conversation, ret_statistics, err);
+    tell_waiting(&conversation, NULL);
     close_control(&conversation.control);
     return end;
+}
+
+enum move_owner move_await_owner(struct agent *agent, const struct vm *vm,
+                                 const struct move_record *move, const struct move_watcher *watcher,
+                                 move_owner_function *find_out)
+{
+    enum move_owner owner;
+    struct error err = ERROR_NONE;
+    bool told = false;
+    while (find_out(agent, vm, move, &owner, &err) < 0) {
+        if (watcher->source_has_kept && watcher->source_has_kept(watcher->context)) {
+            return MOVE_OWNER_SOURCE;
+        }
+        char text[sizeof(err.message) + 64];
+        snprintf(text, sizeof(text), "waiting to learn who owns it: %s", err.message);
+        if (!told) {
+            log_error("VM %s: %s", vm->config.name, text);
+        }
+        told = true;
+        watcher->waiting(watcher->context, text);
+        clock_sleep_ns(RETRY_NS);
+    }
+    if (told) {
+        watcher->waiting(watcher->context, NULL);
+    }
+    return owner;
 }
 
 /* ---- afterwards ---- */

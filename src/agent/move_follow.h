@@ -9,25 +9,31 @@
 #include <stdbool.h>
 
 #include "agent/agent.h"
+#include "agent/move_owner.h"
 #include "agent/record.h"
 
 enum move_end {
     MOVE_END_MOVED,
     MOVE_END_STAYED,
     MOVE_END_STRANDED,
-    MOVE_END_GONE, /* the mover died or hung without a result: the owner file decides */
+    MOVE_END_LOST, /* the source's only: the VM is neither side's any more; the mover waits */
+    MOVE_END_GONE, /* the mover died or hung without a result: the lease decides */
 };
 
 struct move_watcher {
     void (*progress)(void *context, const json_t *event); /* may be NULL */
     bool (*cancelled)(void *context);
+    /* The move stands still, and for what; NULL: not any more. */
+    void (*waiting)(void *context, const char *what);
+    /* The destination's: the source has said that it keeps the VM; may be NULL. */
+    bool (*source_has_kept)(void *context);
     void *context;
 };
 
 /* Returns when there is a result, or none to come. The mover stays until move_dismiss(), so that a
  * result is never lost: act on it first. On success of none but MOVED, err says why.
  * *ret_statistics is a new reference, or NULL. */
-enum move_end move_follow(struct agent *agent, const struct vm *vm, const struct move_record *move,
+enum move_end move_follow(struct agent *agent, const struct vm *vm, struct move_record *move,
                           const struct move_watcher *watcher, json_t **ret_statistics,
                           struct error *err);
 
@@ -38,11 +44,11 @@ void move_let_go(struct agent *agent, const struct vm *vm, const struct move_rec
 /* Ends the mover, whatever it does, and forgets the move's record. */
 void move_dismiss(struct agent *agent, const struct vm *vm, const struct move_record *move);
 
-/* Settles who owns the VM after `move`, from the side that this host is on: the source commits, the
- * destination withdraws; whoever was first, decided. True: the destination. -EAGAIN: the datastore
- * does not tell. */
-int move_decide(struct agent *agent, const struct vm *vm, const struct move_record *move,
-                bool *ret_destination, struct error *err);
-
-/* Reads the owner until the datastore answers, however long it takes. */
-void move_read_owner(const struct vm *vm, struct lease *ret_owner);
+/* Asks move_owner_decide() or move_owner_look() until the datastore answers, however long it takes:
+ * that is shown to the watcher meanwhile. */
+typedef int move_owner_function(struct agent *agent, const struct vm *vm,
+                                const struct move_record *move, enum move_owner *ret_owner,
+                                struct error *err);
+enum move_owner move_await_owner(struct agent *agent, const struct vm *vm,
+                                 const struct move_record *move, const struct move_watcher *watcher,
+                                 move_owner_function *find_out);

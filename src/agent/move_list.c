@@ -19,6 +19,7 @@ struct move {
     char from[MOVE_FROM_SIZE];
     enum move_state state;
     bool cancelled;
+    bool disowned;
     struct error error;
     json_t *statistics;
 };
@@ -156,8 +157,8 @@ json_t *move_list_get(struct move_list *list, const char *move_id)
     return found;
 }
 
-int move_list_cancel(struct move_list *list, const char *move_id, uint64_t timeout_ns,
-                     struct error *err)
+int move_list_cancel(struct move_list *list, const char *move_id, bool disowned,
+                     uint64_t timeout_ns, struct error *err)
 {
     uint64_t deadline_ns = clock_monotonic_ns() + timeout_ns;
     bool in_time = true;
@@ -166,6 +167,7 @@ int move_list_cancel(struct move_list *list, const char *move_id, uint64_t timeo
     struct move *move = find(list, move_id);
     while (move && move->state == MOVE_RECEIVING && in_time) {
         move->cancelled = true;
+        move->disowned = move->disowned || disowned;
         in_time = condition_wait(&list->ended, &list->mutex, deadline_ns);
         move = find(list, move_id);
     }
@@ -187,4 +189,13 @@ bool move_list_is_cancelled(struct move_list *list, const char *move_id)
     bool cancelled = move && move->cancelled;
     pthread_mutex_unlock(&list->mutex);
     return cancelled;
+}
+
+bool move_list_is_disowned(struct move_list *list, const char *move_id)
+{
+    pthread_mutex_lock(&list->mutex);
+    const struct move *move = find(list, move_id);
+    bool disowned = move && move->disowned;
+    pthread_mutex_unlock(&list->mutex);
+    return disowned;
 }

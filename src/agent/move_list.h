@@ -39,9 +39,11 @@ void move_list_end(struct move_list *list, const char *move_id, enum move_state 
 json_t *move_list_get(struct move_list *list, const char *move_id);
 
 /* Asks the move's thread to give up, and waits until it has ended: -ENOENT, -ETIMEDOUT, or the
- * state that it ended in. */
-int move_list_cancel(struct move_list *list, const char *move_id, uint64_t timeout_ns,
-                     struct error *err);
+ * state that it ended in. `disowned`: it is the source that asks, which has ended the move and
+ * never commits it any more. */
+int move_list_cancel(struct move_list *list, const char *move_id, bool disowned,
+                     uint64_t timeout_ns, struct error *err);
 
 /* For the move's thread. */
 bool move_list_is_cancelled(struct move_list *list, const char *move_id);
+bool move_list_is_disowned(struct move_list *list, const char *move_id);

@@ -179,14 +179,15 @@ static json_t *taps_to_json(const struct vm *vm)
 static json_t *state_to_json(const struct vm *vm)
 {
     const struct vm_runtime *runtime = &vm->runtime;
-    return json_pack("{s:i, s:o, s:{s:s, s:s, s:s}, s:o, s:i, s:I, s:s, s:s, s:I, s:I, s:o}",
-                     "version", RECORD_VERSION, "vm", vm_config_to_json(&vm->config), "datastore",
-                     "name", vm->datastore.name, "uuid", vm->datastore.uuid, "path",
-                     vm->datastore.path, "process", process_to_json(&runtime->process), "slot",
-                     (int)runtime->slot, "uid", (json_int_t)runtime->uid, "accelerator",
-                     runtime->accelerator, "engine", runtime->engine, "started_at",
-                     (json_int_t)runtime->started_at, "owner_epoch", (json_int_t)vm->owner.epoch,
-                     "taps", taps_to_json(vm));
+    return json_pack(
+        "{s:i, s:o, s:{s:s, s:s, s:s, s:o}, s:o, s:i, s:I, s:s, s:s, s:b, s:I, s:I, s:o}",
+        "version", RECORD_VERSION, "vm", vm_config_to_json(&vm->config), "datastore", "name",
+        vm->datastore.name, "uuid", vm->datastore.uuid, "path", vm->datastore.path, "lease",
+        lease_settings_to_json(&vm->datastore.lease), "process", process_to_json(&runtime->process),
+        "slot", (int)runtime->slot, "uid", (json_int_t)runtime->uid, "accelerator",
+        runtime->accelerator, "engine", runtime->engine, "shadow", runtime->shadow, "started_at",
+        (json_int_t)runtime->started_at, "owner_epoch", (json_int_t)vm->owner.epoch, "taps",
+        taps_to_json(vm));
 }
 
 int record_save(const struct agent_config *config, const struct vm *vm, struct error *err)
@@ -221,9 +222,10 @@ static int read_datastore(const json_t *document, const char *what, struct datas
     if (result == 0) {
         result = read_text(object, what, "uuid", datastore->uuid, sizeof(datastore->uuid), err);
     }
-    return result < 0
-               ? result
-               : read_text(object, what, "path", datastore->path, sizeof(datastore->path), err);
+    if (result == 0) {
+        result = read_text(object, what, "path", datastore->path, sizeof(datastore->path), err);
+    }
+    return result < 0 ? result : lease_settings_from_json(object, what, &datastore->lease, err);
 }
 
 static int read_taps(const json_t *document, const char *what, struct vm *vm, struct error *err)
@@ -279,6 +281,9 @@ static int read_runtime(const json_t *document, const char *what, struct vm *vm,
     if (result == 0) {
         result = read_text(document, what, "engine", runtime->engine, sizeof(runtime->engine), err);
     }
+    if (result == 0) {
+        result = json_get_boolean_or(document, what, "shadow", false, &runtime->shadow, err);
+    }
     return result < 0 ? result : read_taps(document, what, vm, err);
 }
 
@@ -329,10 +334,11 @@ int record_save_move(const struct agent_config *config, const char *uuid,
 {
     CLEANUP_FREE char *path = record_path(config, uuid, "move.json");
     CLEANUP_JSON json_t *document =
-        json_pack("{s:i, s:s, s:s, s:s, s:I, s:b, s:s, s:o}", "version", RECORD_VERSION, "role",
-                  move->role == RECORD_SOURCE ? "source" : "destination", "move_id", move->move_id,
-                  "peer", move->peer, "epoch", (json_int_t)move->epoch, "native", move->native,
-                  "engine_reason", move->engine_reason, "mover", process_to_json(&move->mover));
+        json_pack("{s:i, s:s, s:s, s:s, s:I, s:b, s:s, s:b, s:o}", "version", RECORD_VERSION,
+                  "role", move->role == RECORD_SOURCE ? "source" : "destination", "move_id",
+                  move->move_id, "peer", move->peer, "epoch", (json_int_t)move->epoch, "native",
+                  move->native, "engine_reason", move->engine_reason, "committing",
+                  move->committing, "mover", process_to_json(&move->mover));
     if (!path || !document) {
         return error_set_errno(err, ENOMEM, "cannot record move %s", move->move_id);
     }
@@ -378,6 +384,11 @@ static int move_from_json(const json_t *document, const char *what, struct move_
     if (result == 0 && ret_move->native) {
         result = read_text(document, what, "engine_reason", ret_move->engine_reason,
                            sizeof(ret_move->engine_reason), err);
+    }
+    if (result == 0) {
+        /* Of an agent that did not write it, who knows. */
+        result =
+            json_get_boolean_or(document, what, "committing", true, &ret_move->committing, err);
     }
     return result < 0 ? result : process_from_json(document, what, "mover", &ret_move->mover, err);
 }

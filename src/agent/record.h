@@ -26,6 +26,7 @@ struct move_record {
     uint64_t epoch;                /* the source's: the commit creates the next */
     bool native;                   /* by QEMU's own migration */
     char engine_reason[256];       /* why, when nobody asked for that; empty: as asked */
+    bool committing;               /* the source's: from here on the VM may be the peer's */
     struct process_identity mover; /* pid 0: not started yet */
 };
 

@@ -11,6 +11,7 @@ const struct route agent_routes[] = {
     {REQUEST_POST, "/v1/vms/{}/start", start_vm},
     {REQUEST_POST, "/v1/vms/{}/stop", stop_vm},
     {REQUEST_POST, "/v1/vms/{}/migrate", migrate_vm},
+    {REQUEST_GET, "/v1/leases", get_leases},
     {REQUEST_GET, "/v1/tasks", get_tasks},
     {REQUEST_GET, "/v1/tasks/{}", get_task},
     {REQUEST_POST, "/v1/tasks/{}/cancel", cancel_task},

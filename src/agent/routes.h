@@ -7,6 +7,10 @@
 extern const struct route agent_routes[];
 extern const size_t agent_route_count;
 
+/* routes_lease.c */
+int get_leases(void *context, const struct request *request, struct response *ret_response,
+               struct error *err);
+
 /* routes_host.c */
 int get_host(void *context, const struct request *request, struct response *ret_response,
              struct error *err);

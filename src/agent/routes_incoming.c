@@ -59,9 +59,16 @@ int get_incoming(void *context, const struct request *request, struct response *
 int delete_incoming(void *context, const struct request *request, struct response *ret_response,
                     struct error *err)
 {
-    int result = check_mover(context, request, err);
+    int64_t disowned;
+    int result = request_query_integer(request, "disowned", 0, 1, 0, &disowned, err);
+    if (result == 0 && disowned == 1 && request->caller.kind != CALLER_HOST) {
+        return error_set(err, EACCES, "only the host that a VM comes from can say that it keeps it");
+    }
     if (result == 0) {
-        result = incoming_cancel(context, request->parameters[0], err);
+        result = check_mover(context, request, err);
+    }
+    if (result == 0) {
+        result = incoming_cancel(context, request->parameters[0], disowned == 1, err);
     }
     if (result == 0) {
         ret_response->body = json_object();

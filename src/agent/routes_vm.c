@@ -26,10 +26,8 @@ int get_vms(void *context, const struct request *request, struct response *ret_r
     CLEANUP_FREE struct vm *vms = NULL;
     size_t count;
     (void)request;
-    int result = agent_refresh(agent, err);
-    if (result == 0) {
-        result = inventory_all(agent->inventory, &vms, &count, err);
-    }
+    agent_refresh(agent);
+    int result = inventory_all(agent->inventory, &vms, &count, err);
     if (result < 0) {
         return result;
     }
@@ -140,7 +138,7 @@ static int read_sources(const json_t *body, json_t **ret_disks, struct vm_folder
 }
 
 /* Checks the whole request, then returns what to make. */
-static int read_creation(const struct agent *agent, const json_t *body, struct vm_config *config,
+static int read_creation(struct agent *agent, const json_t *body, struct vm_config *config,
                          struct vm_folder_sources *sources, const struct datastore **ret_datastore,
                          struct error *err)
 {
@@ -173,7 +171,7 @@ static int read_creation(const struct agent *agent, const json_t *body, struct v
         return error_set(err, EINVAL, "the configuration has %zu disks, \"disks\" %zu",
                          config->disk_count, json_array_size(disks));
     }
-    *ret_datastore = result == 0 ? agent_datastore(agent, datastore_name, err) : NULL;
+    *ret_datastore = result == 0 ? datastores_find(agent, datastore_name, err) : NULL;
     return *ret_datastore ? 0 : -err->code;
 }
 
@@ -181,7 +179,8 @@ static int read_creation(const struct agent *agent, const json_t *body, struct v
 static int check_is_new(struct agent *agent, const struct vm_config *config, struct error *err)
 {
     const char *const taken[] = {config->name, config->uuid};
-    int result = agent_refresh(agent, err);
+    int result = 0;
+    agent_refresh(agent);
     for (size_t i = 0; result == 0 && i < 2; i++) {
         struct vm other;
         if (inventory_find(agent->inventory, taken[i], &other, NULL) == 0) {
@@ -228,11 +227,36 @@ static int answer_task(struct agent *agent, int result, const char *task,
     return 0;
 }
 
+static int read_claim(const json_t *body, enum ownership_claim *ret_claim, struct error *err)
+{
+    static const char *const known[] = {"take_over", "fenced", NULL};
+    bool take_over;
+    bool fenced;
+    int result = json_refuse_unknown_keys(body, "the request", known, err);
+    if (result == 0) {
+        result = json_get_boolean_or(body, "the request", "take_over", false, &take_over, err);
+    }
+    if (result == 0) {
+        result = json_get_boolean_or(body, "the request", "fenced", false, &fenced, err);
+    }
+    if (result == 0 && fenced && !take_over) {
+        return error_set(err, EINVAL, "the request: \"fenced\" goes with \"take_over\"");
+    }
+    if (result == 0) {
+        *ret_claim = fenced ? OWNERSHIP_FENCED : take_over ? OWNERSHIP_TAKE_OVER : OWNERSHIP_FREE;
+    }
+    return result;
+}
+
 int start_vm(void *context, const struct request *request, struct response *ret_response,
              struct error *err)
 {
     char task[UUID_TEXT_SIZE];
-    int result = lifecycle_start(context, request->parameters[0], task, err);
+    enum ownership_claim claim = OWNERSHIP_FREE;
+    int result = read_claim(request->body, &claim, err);
+    if (result == 0) {
+        result = lifecycle_start(context, request->parameters[0], claim, task, err);
+    }
     return answer_task(context, result, task, ret_response);
 }
 

@@ -29,6 +29,7 @@ struct task {
     int64_t revision;
     uint64_t started_at; /* CLOCK_REALTIME */
     uint64_t ended_at;
+    char waiting[512]; /* for what; empty: for nothing */
     json_t *progress;
     json_t *report;
     struct error error;
@@ -144,6 +145,7 @@ static void task_end(struct task *task, int result, const struct error *err)
     } else {
         task->fraction = 1.0;
     }
+    task->waiting[0] = '\0';
     task->ended_at = clock_realtime_ns();
     task->list->running--;
     mark_changed(task);
@@ -218,6 +220,14 @@ void task_set_progress(struct task *task, double fraction, json_t *progress)
     pthread_mutex_unlock(&task->list->mutex);
 }
 
+void task_set_waiting(struct task *task, const char *what)
+{
+    pthread_mutex_lock(&task->list->mutex);
+    snprintf(task->waiting, sizeof(task->waiting), "%s", what ? what : "");
+    mark_changed(task);
+    pthread_mutex_unlock(&task->list->mutex);
+}
+
 void task_set_report(struct task *task, json_t *report)
 {
     pthread_mutex_lock(&task->list->mutex);
@@ -261,11 +271,12 @@ static json_t *error_or_null(const struct task *task)
 /* With the mutex held. */
 static json_t *to_json(const struct task *task)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s?, s:f, s:o, s:o, s:o, s:o, s:o}", "id",
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s?, s:f, s:o, s:o, s:o, s:o, s:o, s:o}", "id",
                      task->id, "kind", task->kind, "vm", task->vm_name, "state",
                      state_name(task->state), "revision", (json_int_t)task->revision, "phase",
                      task->phase, "fraction", task->fraction, "started_at",
                      time_or_null(task->started_at), "ended_at", time_or_null(task->ended_at),
+                     "waiting", task->waiting[0] ? json_string_of_any(task->waiting) : json_null(),
                      "progress", copy_or_null(task->progress), "report", copy_or_null(task->report),
                      "error", error_or_null(task));
 }

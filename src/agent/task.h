@@ -45,6 +45,8 @@ void task_discard(struct task *task);
 /* From the task's own thread. The JSON values' references are taken over (NULL allowed). */
 void task_set_phase(struct task *task, const char *phase);
 void task_set_progress(struct task *task, double fraction, json_t *progress);
+/* It stands still: for what, and what to do about that; NULL: it does not any more. */
+void task_set_waiting(struct task *task, const char *what);
 void task_set_report(struct task *task, json_t *report);
 bool task_is_cancelled(const struct task *task);
 

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/json.h"
 
 static json_t *text_or_null(const char *text)
 {
@@ -36,7 +37,17 @@ static json_t *unreadable_to_json(const struct vm *vm)
                      "config", "runtime", "problem", vm->problem);
 }
 
-json_t *vm_to_json(const struct agent *agent, const struct vm *vm)
+static json_t *problem_to_json(struct agent *agent, const struct vm *vm)
+{
+    char text[RESTARTS_TEXT_SIZE];
+    bool restarts =
+        vm->state == VM_STATE_STOPPED && restarts_describe(agent, vm->config.uuid, text);
+    return vm->problem[0] ? json_string_of_any(vm->problem)
+           : restarts     ? json_string(text)
+                          : json_null();
+}
+
+json_t *vm_to_json(struct agent *agent, const struct vm *vm)
 {
     if (vm->unreadable) {
         return unreadable_to_json(vm);
@@ -48,5 +59,5 @@ json_t *vm_to_json(const struct agent *agent, const struct vm *vm)
                      vm->datastore.name, "vcpus", (int)vm->config.vcpus, "memory_bytes",
                      (json_int_t)vm->config.memory_mib * 1024 * 1024, "task",
                      text_or_null(vm->task), "config", vm_config_to_json(&vm->config), "runtime",
-                     runtime_to_json(agent, vm), "problem", text_or_null(vm->problem));
+                     runtime_to_json(agent, vm), "problem", problem_to_json(agent, vm));
 }

@@ -6,4 +6,4 @@
 #include "agent/agent.h"
 
 /* New reference. */
-json_t *vm_to_json(const struct agent *agent, const struct vm *vm);
+json_t *vm_to_json(struct agent *agent, const struct vm *vm);

@@ -22,7 +22,8 @@ static const struct {
     [VM_STATE_INCOMING] = {"incoming", true,
                            TO(RUNNING) | TO(ELSEWHERE) | TO(STOPPED) | TO(FAILED)},
     [VM_STATE_FAILED] = {"failed", false, TO(STOPPING) | TO(STOPPED) | TO(ELSEWHERE)},
-    [VM_STATE_ELSEWHERE] = {"elsewhere", false, TO(INCOMING) | TO(STOPPED) | TO(FAILED)},
+    [VM_STATE_ELSEWHERE] = {"elsewhere", false,
+                            TO(STARTING) | TO(INCOMING) | TO(STOPPED) | TO(FAILED)},
 };
 
 const char *vm_state_name(enum vm_state state)

@@ -83,7 +83,8 @@ def assert_unharmed(guest, traffic):
 def begin_slow_move(guest, hosts, target):
     """Returns once both movers are at work."""
     source = guest.host
-    guest.begin_move(target, *SLOW)
+    task = guest.begin_move(target, *SLOW)["id"]
+    wait_for("pre-copy", lambda: guest.lab.drover(source, "task", "show", task)["phase"] == "pre-copy")
     wait_for("both movers", lambda: hosts[source].processes(MOVER) and hosts[target].processes(MOVER))
 
 

@@ -75,16 +75,17 @@ static void a_second_claim_is_refused_and_names_the_task(void **state)
     inventory_free(inventory);
 }
 
-static void a_vm_of_another_host_is_not_claimed_for_a_start(void **state)
+static void a_vm_of_another_host_can_only_be_taken_over_or_come(void **state)
 {
     struct inventory *inventory = inventory_new("h1");
     struct error err = ERROR_NONE;
     struct vm vm;
     (void)state;
     observe(inventory, "h2");
-    assert_int_equal(inventory_claim(inventory, UUID_WEB1, VM_STATE_STARTING, "", &vm, &err),
+    assert_int_equal(inventory_claim(inventory, UUID_WEB1, VM_STATE_STOPPING, "", &vm, &err),
                      -EBUSY);
     assert_non_null(strstr(err.message, "h2"));
+    assert_int_equal(inventory_claim(inventory, UUID_WEB1, VM_STATE_STARTING, "", &vm, &err), 0);
     inventory_free(inventory);
 }
 
@@ -174,7 +175,7 @@ int main(void)
         cmocka_unit_test(the_owner_decides_where_a_vm_is),
         cmocka_unit_test(a_vm_is_found_by_name_and_by_uuid),
         cmocka_unit_test(a_second_claim_is_refused_and_names_the_task),
-        cmocka_unit_test(a_vm_of_another_host_is_not_claimed_for_a_start),
+        cmocka_unit_test(a_vm_of_another_host_can_only_be_taken_over_or_come),
         cmocka_unit_test(an_older_look_changes_nothing),
         cmocka_unit_test(a_vm_with_a_process_here_is_not_observed_away),
         cmocka_unit_test(a_folder_that_is_gone_is_forgotten),

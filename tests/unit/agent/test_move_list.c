@@ -75,12 +75,13 @@ static void giving_up_waits_for_the_end(void **state)
     pthread_t thread;
     (void)state;
     assert_int_equal(move_list_begin(list, "a", "h1", &err), 0);
-    assert_int_equal(move_list_cancel(list, "a", NANOSECONDS_PER_MILLISECOND, &err), -ETIMEDOUT);
+    assert_int_equal(move_list_cancel(list, "a", false, NANOSECONDS_PER_MILLISECOND, &err),
+                     -ETIMEDOUT);
     assert_int_equal(pthread_create(&thread, NULL, give_up_when_asked, list), 0);
-    assert_int_equal(move_list_cancel(list, "a", 20 * NANOSECONDS_PER_SECOND, &err),
+    assert_int_equal(move_list_cancel(list, "a", true, 20 * NANOSECONDS_PER_SECOND, &err),
                      MOVE_ABANDONED);
     pthread_join(thread, NULL);
-    assert_int_equal(move_list_cancel(list, "b", 0, &err), -ENOENT);
+    assert_int_equal(move_list_cancel(list, "b", false, 0, &err), -ENOENT);
     move_list_free(list);
 }
 

@@ -30,7 +30,8 @@ static void a_life_is_legal(void **state)
 static void what_would_make_a_second_copy_is_not(void **state)
 {
     (void)state;
-    assert_false(vm_state_may_become(VM_STATE_ELSEWHERE, VM_STATE_STARTING));
+    assert_true(vm_state_may_become(VM_STATE_ELSEWHERE, VM_STATE_STARTING)); /* taken over */
+    assert_false(vm_state_may_become(VM_STATE_ELSEWHERE, VM_STATE_STOPPING));
     assert_false(vm_state_may_become(VM_STATE_ELSEWHERE, VM_STATE_RUNNING));
     assert_false(vm_state_may_become(VM_STATE_RUNNING, VM_STATE_STARTING));
     assert_false(vm_state_may_become(VM_STATE_RUNNING, VM_STATE_INCOMING));

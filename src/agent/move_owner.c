@@ -1,0 +1,97 @@
+/* Who owns a VM after a move: see move_owner.h. */
+#include "agent/move_owner.h"
+
+#include <string.h>
+
+#include "agent/ownership.h"
+#include "base/log.h"
+
+/* Nobody but the source ever names the destination, and nobody but the destination hands back to
+ * the source: what the source owns in whatever epoch is its own to run; the destination's is
+ * exactly the epoch of the commit. */
+static enum move_owner classify(const struct agent *agent, const struct move_record *move,
+                                const struct lease *lease)
+{
+    bool is_source = move->role == RECORD_SOURCE;
+    const char *source = is_source ? agent->config->host : move->peer;
+    const char *destination = is_source ? move->peer : agent->config->host;
+    if (strcmp(lease->host, source) == 0) {
+        return MOVE_OWNER_SOURCE;
+    }
+    return lease->epoch == move->epoch + 1 && strcmp(lease->host, destination) == 0
+               ? MOVE_OWNER_DESTINATION
+               : MOVE_OWNER_ANOTHER;
+}
+
+/* Errors that come before anything is done, and will not be done later by themselves. */
+static bool is_certain(int result)
+{
+    switch (-result) {
+    case ENOSPC:
+    case EDQUOT:
+    case EROFS:
+    case EACCES:
+    case EPERM:
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+        return true;
+    default:
+        return false;
+    }
+}
+
+int move_owner_look(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                    enum move_owner *ret_owner, struct error *err)
+{
+    struct lease lease;
+    if (ownership_read(agent, vm, &lease, err) < 0) {
+        return -EAGAIN;
+    }
+    *ret_owner = classify(agent, move, &lease);
+    return 0;
+}
+
+/* What became of an epoch that could not be created. */
+static int look_after_failure(struct agent *agent, const struct vm *vm,
+                              const struct move_record *move, int failure,
+                              enum move_owner *ret_owner, struct error *err)
+{
+    struct lease lease;
+    struct error unread = ERROR_NONE;
+    if (ownership_read(agent, vm, &lease, &unread) < 0) {
+        if (failure == -EEXIST) {
+            *err = unread;
+        }
+        return -EAGAIN;
+    }
+    bool is_open = lease.epoch == move->epoch; /* neither committed nor withdrawn */
+    if (is_open && !(move->role == RECORD_SOURCE && is_certain(failure))) {
+        return -EAGAIN;
+    }
+    *ret_owner = classify(agent, move, &lease);
+    return 0;
+}
+
+int move_owner_decide(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                      enum move_owner *ret_owner, struct error *err)
+{
+    /* Both sides name the other: the source hands over, the destination hands back. */
+    int result = ownership_advance(agent, vm, move->epoch, move->peer, err);
+    if (result < 0) {
+        return look_after_failure(agent, vm, move, result, ret_owner, err);
+    }
+    *ret_owner = move->role == RECORD_SOURCE ? MOVE_OWNER_DESTINATION : MOVE_OWNER_SOURCE;
+    return 0;
+}
+
+void move_owner_refresh(struct agent *agent, struct vm *vm)
+{
+    struct lease lease;
+    struct error err = ERROR_NONE;
+    if (ownership_read(agent, vm, &lease, &err) == 0) {
+        vm->owner = lease;
+    } else {
+        log_warning("VM %s: %s", vm->config.name, err.message);
+    }
+}

@@ -1,0 +1,31 @@
+/*
+ * Who owns a VM during and after a move: its lease alone decides, and this reads and changes it.
+ *
+ * The source commits by creating the next epoch in the destination's name. A destination in doubt
+ * withdraws by creating it in the source's name. Whoever was first, decided. What came later (the
+ * VM stopped, moved on, taken over by a third host) leaves neither side of this move anything to
+ * run.
+ */
+#pragma once
+
+#include "agent/agent.h"
+#include "agent/record.h"
+
+enum move_owner {
+    MOVE_OWNER_SOURCE,
+    MOVE_OWNER_DESTINATION,
+    MOVE_OWNER_ANOTHER, /* neither, any more: a third host, or nobody */
+};
+
+/* Commits or withdraws, by this host's role. A source that could not commit, and knows for certain
+ * that it did not (no space left, no descriptors), stays the owner: `err` says why. -EAGAIN: the
+ * datastore does not tell. */
+int move_owner_decide(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                      enum move_owner *ret_owner, struct error *err);
+
+/* Only reads. -EAGAIN as above. */
+int move_owner_look(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                    enum move_owner *ret_owner, struct error *err);
+
+/* Brings vm->owner up to date if the datastore answers. */
+void move_owner_refresh(struct agent *agent, struct vm *vm);
