@@ -99,9 +99,8 @@ json_t *host_facts(struct agent *agent, struct error *err)
     CLEANUP_JSON json_t *addresses = migration_addresses_to_json(config);
     json_t *facts = json_pack(
         "{s:s, s:s, s:O, s:{s:I, s:I}, s:i, s:o, s:o, s:o, s:o, s:O, s:s, s:o}", "name",
-        config->host,
-        "version", DROVER_VERSION, "capabilities", agent->capabilities, "memory", "total_bytes",
-        (json_int_t)total, "available_bytes", (json_int_t)available, "cpus",
+        config->host, "version", DROVER_VERSION, "capabilities", agent->capabilities, "memory",
+        "total_bytes", (json_int_t)total, "available_bytes", (json_int_t)available, "cpus",
         (int)sysconf(_SC_NPROCESSORS_ONLN), "datastores", datastores_to_json(agent), "port_groups",
         port_groups_to_json(config), "peers", peers_to_json(config), "migration_address",
         json_incref(first_or_null(addresses)), "migration_addresses", addresses,

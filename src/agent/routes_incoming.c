@@ -62,7 +62,8 @@ int delete_incoming(void *context, const struct request *request, struct respons
     int64_t disowned;
     int result = request_query_integer(request, "disowned", 0, 1, 0, &disowned, err);
     if (result == 0 && disowned == 1 && request->caller.kind != CALLER_HOST) {
-        return error_set(err, EACCES, "only the host that a VM comes from can say that it keeps it");
+        return error_set(err, EACCES,
+                         "only the host that a VM comes from can say that it keeps it");
     }
     if (result == 0) {
         result = check_mover(context, request, err);

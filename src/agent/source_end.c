@@ -38,8 +38,7 @@ void source_move_discard(const struct source_move *move)
     if (!peer) {
         return;
     }
-    int result =
-        peer_call(move->agent, peer, "DELETE", path, NULL, DISCARD_TIMEOUT_NS, NULL, &err);
+    int result = peer_call(move->agent, peer, "DELETE", path, NULL, DISCARD_TIMEOUT_NS, NULL, &err);
     if (result < 0 && result != -ENOENT) {
         log_warning("VM %s: host %s clears up after the move by itself: %s", move->vm.config.name,
                     move->to, err.message);
@@ -119,8 +118,7 @@ static json_t *ask_destination(const struct source_move *move)
     snprintf(path, sizeof(path), "/v1/incoming/%s", move->record.move_id);
     while (peer && clock_monotonic_ns() < deadline) {
         CLEANUP_JSON json_t *answer = NULL;
-        if (peer_call(move->agent, peer, "GET", path, NULL, ASK_TIMEOUT_NS, &answer, NULL) <
-            0) {
+        if (peer_call(move->agent, peer, "GET", path, NULL, ASK_TIMEOUT_NS, &answer, NULL) < 0) {
             return NULL;
         }
         const char *state = json_string_value(json_object_get(answer, "state"));
