@@ -144,6 +144,11 @@ static int refuse_unreachable(const struct call *call, CURLcode code, struct err
     error_set(err, code == CURLE_OPERATION_TIMEDOUT ? ETIMEDOUT : EHOSTUNREACH,
               "cannot reach the agent of host %s at %s port %u: %s", peer->name, peer->address,
               peer->port, reason);
+    if (code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR || code == CURLE_SSL_CONNECT_ERROR) {
+        return error_remedy(err,
+                            "it hung up, as on a host that was revoked or whose certificate is "
+                            "over: that one has to join again");
+    }
     return error_remedy(err, "is droverd running on host %s, and the network between the hosts up?",
                         peer->name);
 }

@@ -5,11 +5,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
+#include "base/cleanup.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/tls_folder.h"
+
+/* By what a folder that has changed is known: its last files to be written. */
+struct glance {
+    struct timespec changed[2];
+};
 
 struct trust {
     char *folder; /* empty: none */
@@ -18,6 +26,7 @@ struct trust {
     pthread_mutex_t mutex; /* a leaf */
     struct tls_credentials *credentials;
     struct error problem; /* why there are none, or no newer ones */
+    struct glance seen;   /* when it was loaded */
 };
 
 int trust_new(const char *folder, struct trust **ret_trust, struct error *err)
@@ -65,12 +74,40 @@ static int load(const struct trust *trust, struct tls_credentials **ret_credenti
     return result;
 }
 
+static struct glance look_at(const struct trust *trust)
+{
+    static const char *const names[] = {"host.key", "ca.crl"};
+    struct glance glance = {0};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct stat status;
+        CLEANUP_FREE char *path = file_path("%s/%s", trust->folder, names[i]);
+        if (path && stat(path, &status) == 0) {
+            glance.changed[i] = status.st_ctim;
+        }
+    }
+    return glance;
+}
+
+void trust_follow(struct trust *trust)
+{
+    struct error ignored;
+    struct glance now = look_at(trust);
+    pthread_mutex_lock(&trust->mutex);
+    bool same = memcmp(&now, &trust->seen, sizeof(now)) == 0;
+    pthread_mutex_unlock(&trust->mutex);
+    if (!same && trust_reload(trust, &ignored) == 0) {
+        log_info("certificates loaded from %s", trust->folder);
+    }
+}
+
 int trust_reload(struct trust *trust, struct error *err)
 {
     struct tls_credentials *credentials = NULL;
     struct error problem = ERROR_NONE;
+    struct glance seen = look_at(trust); /* first: what changes meanwhile is loaded once more */
     int result = load(trust, &credentials, &problem);
     pthread_mutex_lock(&trust->mutex);
+    trust->seen = seen;
     struct tls_credentials *old = NULL;
     if (result == 0) {
         old = trust->credentials;

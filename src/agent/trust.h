@@ -23,6 +23,10 @@ void trust_free(struct trust *trust);
 /* Loads the folder again. On failure what was loaded stays in use. */
 int trust_reload(struct trust *trust, struct error *err);
 
+/* Loads the folder again when somebody else has changed it: a host that joined, an operator with
+ * certificates from elsewhere. A folder that is wrong is told about in trust_facts(). */
+void trust_follow(struct trust *trust);
+
 /* Called after each change, from the thread that made it. Once, before threads. */
 void trust_on_change(struct trust *trust, void (*changed)(void *context), void *context);
 

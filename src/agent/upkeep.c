@@ -1,7 +1,6 @@
 /* Upkeep of the agent's certificate: see upkeep.h. */
 #include "agent/upkeep.h"
 
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/condition.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
@@ -20,16 +20,30 @@
 #include "ca/authority.h"
 
 #define INTERVAL_NS (60 * NANOSECONDS_PER_SECOND)
-#define INTERVAL_LEAST_NS NANOSECONDS_PER_SECOND
+#define TICK_NS NANOSECONDS_PER_SECOND
+#define WAIT_NS (15 * NANOSECONDS_PER_SECOND)
+#define WAITING_MOST 8 /* each holds one of the server's workers */
 #define ASK_TIMEOUT_NS (10 * NANOSECONDS_PER_SECOND)
+#define RETRY_NS (5 * NANOSECONDS_PER_SECOND)
 #define WORRY_NS (3600 * NANOSECONDS_PER_SECOND)
 
+/*
+ * Two mutexes: `work` is held over what changes the folder, calls to the authority included;
+ * `mutex` guards the rest of the fields, is a leaf, and is never held for long.
+ */
 struct upkeep {
     struct agent *agent;
-    pthread_mutex_t mutex;             /* one at a time changes the folder */
+    pthread_mutex_t work;
     char signer[TLS_FINGERPRINT_SIZE]; /* who signs, by the last answer; empty: not known yet */
     uint64_t answered_ns;              /* CLOCK_MONOTONIC: when the authority last answered */
     bool worried;                      /* the log has it that it does not */
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    uint64_t wanted; /* the last question that somebody wants asked */
+    uint64_t asked;  /* the last that was */
+    unsigned waiting;
+    int result; /* of that one */
+    struct error error;
 };
 
 static const struct config_tls *tls_of(const struct upkeep *upkeep)
@@ -110,7 +124,7 @@ static int ask(struct upkeep *upkeep, const char *request, struct authority_answ
     return result;
 }
 
-/* ---- with the mutex held ---- */
+/* ---- with `work` held ---- */
 
 static bool file_holds(const char *folder, const char *name, const char *text)
 {
@@ -163,29 +177,66 @@ static int renew(struct upkeep *upkeep, struct error *err)
     return result;
 }
 
-static int locked(struct upkeep *upkeep, int (*action)(struct upkeep *, struct error *),
-                  struct error *err)
+/* ---- for others ---- */
+
+static int require_authority(const struct upkeep *upkeep, struct error *err)
 {
-    if (!tls_of(upkeep)->authority[0]) {
-        error_set(err, ENOTSUP, "host %s knows no certificate authority",
-                  upkeep->agent->config->host);
-        return error_remedy(err, "name the host that has it as \"authority\" of \"tls\" in the "
-                                 "configuration");
+    if (tls_of(upkeep)->authority[0]) {
+        return 0;
     }
-    pthread_mutex_lock(&upkeep->mutex);
-    int result = action(upkeep, err);
-    pthread_mutex_unlock(&upkeep->mutex);
-    return result;
+    error_set(err, ENOTSUP, "host %s knows no certificate authority", upkeep->agent->config->host);
+    return error_remedy(err, "name the host that has it as \"authority\" of \"tls\" in the "
+                             "configuration");
+}
+
+static int wait_for_answer(struct upkeep *upkeep, struct error *err)
+{
+    uint64_t deadline = clock_monotonic_ns() + WAIT_NS;
+    uint64_t ticket = ++upkeep->wanted;
+    bool in_time = true;
+    pthread_cond_broadcast(&upkeep->changed);
+    while (upkeep->asked < ticket && in_time) {
+        in_time = condition_wait(&upkeep->changed, &upkeep->mutex, deadline);
+    }
+    if (upkeep->asked < ticket) {
+        return error_set(err, ETIMEDOUT, "the certificate authority does not answer in time");
+    }
+    if (upkeep->result < 0) {
+        *err = upkeep->error;
+    }
+    return upkeep->result;
 }
 
 int upkeep_refresh(struct upkeep *upkeep, struct error *err)
 {
-    return locked(upkeep, refresh, err);
+    int result = require_authority(upkeep, err);
+    if (result < 0) {
+        return result;
+    }
+    pthread_mutex_lock(&upkeep->mutex);
+    if (upkeep->waiting >= WAITING_MOST) {
+        result = error_set(err, EBUSY, "the certificate authority is being asked already");
+    } else {
+        upkeep->waiting++;
+        result = wait_for_answer(upkeep, err);
+        upkeep->waiting--;
+    }
+    pthread_mutex_unlock(&upkeep->mutex);
+    return result;
+}
+
+static int renew_now(struct upkeep *upkeep, struct error *err)
+{
+    pthread_mutex_lock(&upkeep->work);
+    int result = renew(upkeep, err);
+    pthread_mutex_unlock(&upkeep->work);
+    return result;
 }
 
 int upkeep_renew(struct upkeep *upkeep, struct error *err)
 {
-    return locked(upkeep, renew, err);
+    int result = require_authority(upkeep, err);
+    return result < 0 ? result : renew_now(upkeep, err);
 }
 
 /* ---- the thread ---- */
@@ -222,33 +273,70 @@ static void worry(struct upkeep *upkeep, const struct error *err)
     }
 }
 
-static uint64_t look_once(struct upkeep *upkeep)
+/* Asks, for all who want it asked up to now. */
+static void ask_for_all(struct upkeep *upkeep)
 {
     struct error err = ERROR_NONE;
-    struct tls_credentials *credentials = trust_credentials(upkeep->agent->trust, NULL);
-    tls_credentials_unref(credentials);
-    if (!credentials) { /* not joined yet, or broken: perhaps somebody has mended it */
-        trust_reload(upkeep->agent->trust, &err);
-        return INTERVAL_LEAST_NS;
-    }
-    if (upkeep_refresh(upkeep, &err) < 0) {
+    pthread_mutex_lock(&upkeep->mutex);
+    uint64_t ticket = upkeep->wanted;
+    pthread_mutex_unlock(&upkeep->mutex);
+    pthread_mutex_lock(&upkeep->work);
+    int result = refresh(upkeep, &err);
+    if (result < 0) {
         worry(upkeep, &err);
     }
-    if (due_in(upkeep) == 0 && upkeep_renew(upkeep, &err) < 0) {
+    pthread_mutex_unlock(&upkeep->work);
+    pthread_mutex_lock(&upkeep->mutex);
+    upkeep->asked = ticket;
+    upkeep->result = result;
+    upkeep->error = err;
+    pthread_cond_broadcast(&upkeep->changed);
+    pthread_mutex_unlock(&upkeep->mutex);
+}
+
+/* When to try again (CLOCK_MONOTONIC), if it fails. */
+static uint64_t renew_if_due(struct upkeep *upkeep)
+{
+    struct error err = ERROR_NONE;
+    if (due_in(upkeep) > 0) {
+        return 0;
+    }
+    if (renew_now(upkeep, &err) < 0) {
         log_warning("the certificate of host %s is due, and there is no new one: %s",
                     upkeep->agent->config->host, err.message);
-        return INTERVAL_NS;
     }
-    int64_t due = due_in(upkeep);
-    uint64_t wait = due < 60 ? (uint64_t)due * NANOSECONDS_PER_SECOND : INTERVAL_NS;
-    return wait < INTERVAL_LEAST_NS ? INTERVAL_LEAST_NS : wait;
+    return clock_monotonic_ns() + RETRY_NS;
+}
+
+/* Waits for a tick, or until somebody wants something: whether somebody does. */
+static bool wait_for_wish(struct upkeep *upkeep)
+{
+    uint64_t deadline = clock_monotonic_ns() + TICK_NS;
+    pthread_mutex_lock(&upkeep->mutex);
+    while (upkeep->asked == upkeep->wanted &&
+           condition_wait(&upkeep->changed, &upkeep->mutex, deadline)) {
+    }
+    bool wish = upkeep->asked != upkeep->wanted;
+    pthread_mutex_unlock(&upkeep->mutex);
+    return wish;
 }
 
 static void *keep(void *context)
 {
     struct upkeep *upkeep = context;
+    bool has_authority = tls_of(upkeep)->authority[0] != '\0';
+    uint64_t next_question = 0;
+    uint64_t next_renewal = 0;
     while (upkeep) { /* ends with the process */
-        clock_sleep_ns(look_once(upkeep));
+        bool wish = wait_for_wish(upkeep);
+        trust_follow(upkeep->agent->trust);
+        if (has_authority && (wish || clock_monotonic_ns() >= next_question)) {
+            ask_for_all(upkeep);
+            next_question = clock_monotonic_ns() + INTERVAL_NS;
+        }
+        if (has_authority && clock_monotonic_ns() >= next_renewal) {
+            next_renewal = renew_if_due(upkeep);
+        }
     }
     return NULL;
 }
@@ -262,8 +350,10 @@ int upkeep_start(struct agent *agent, struct upkeep **ret_upkeep, struct error *
     }
     upkeep->agent = agent;
     upkeep->answered_ns = clock_monotonic_ns();
+    pthread_mutex_init(&upkeep->work, NULL);
     pthread_mutex_init(&upkeep->mutex, NULL);
-    if (agent->config->tls.folder[0] && agent->config->tls.authority[0]) {
+    condition_init(&upkeep->changed);
+    if (agent->config->tls.folder[0]) {
         int result = pthread_create(&thread, NULL, keep, upkeep);
         if (result != 0) {
             free(upkeep);
