@@ -5,6 +5,7 @@
         lab.drover("h1", "vm", "list")              # the command line on a host, its answer parsed from JSON
         lab.power_off("h2")
 """
+import contextlib
 import json
 import os
 import shutil
@@ -33,6 +34,26 @@ def fresh_name(purpose="test"):
     """A lab's name that no other test run uses."""
     fresh_name.count = getattr(fresh_name, "count", 0) + 1
     return f"{purpose}-{os.getpid()}-{fresh_name.count}"
+
+
+@contextlib.contextmanager
+def configured(lab, host, **changes):
+    """A host whose agent has been told otherwise; as before afterwards."""
+    path = os.path.join(lab.root, "labs", lab.name, host, "etc", "droverd.json")
+    with open(path) as file:
+        before = file.read()
+
+    def restart_with(text):
+        with open(path, "w") as file:
+            file.write(text)
+        lab.agent(host, "stop")
+        lab.agent(host, "start")
+
+    try:
+        restart_with(json.dumps({**json.loads(before), **changes}))
+        yield
+    finally:
+        restart_with(before)
 
 
 class Lab:

@@ -2,7 +2,6 @@
 
 The machines here boot nothing: their firmware finds no disk and waits, which is enough to be moved.
 """
-import contextlib
 import json
 import os
 
@@ -10,7 +9,7 @@ import pytest
 
 from guests import wait_for
 from host_state import HostState
-from lab import DROVER, Lab
+from lab import DROVER, Lab, configured
 
 BLOCKED = 5
 REFUSED_IN_THIS_STATE = 4
@@ -49,26 +48,6 @@ def running(lab, create):
     name = create("idle", "--disk", "8M")
     lab.run("h1", DROVER, "vm", "start", name)
     return name
-
-
-@contextlib.contextmanager
-def configured(lab, host, **changes):
-    """A host whose agent has been told otherwise; as before afterwards."""
-    path = os.path.join(lab.root, "labs", lab.name, host, "etc", "droverd.json")
-    with open(path) as file:
-        before = file.read()
-
-    def restart_with(text):
-        with open(path, "w") as file:
-            file.write(text)
-        lab.agent(host, "stop")
-        lab.agent(host, "start")
-
-    try:
-        restart_with(json.dumps({**json.loads(before), **changes}))
-        yield
-    finally:
-        restart_with(before)
 
 
 def files_below(folder):
@@ -169,6 +148,19 @@ def test_another_vlan_warns(lab, hosts, running):
     assert status == 0
     assert ["VLAN 10 here and VLAN 20 on h2" in check["message"] for check in checks
             if (check["level"], check["what"]) == ("warn", "network")] == [True]
+
+
+@pytest.mark.parametrize("strict, lax", [("h1", "h2"), ("h2", "h1")])
+def test_encryption_that_only_one_host_wants_blocks(lab, hosts, running, strict, lax):
+    with configured(lab, strict, migration_encryption="required"), configured(lab, lax, migration_encryption="disabled"):
+        assert_blocked(lab, hosts, running, [("encryption", "requires that moves are encrypted")])
+
+
+def test_memory_that_travels_in_clear_warns(lab, hosts, running):
+    with configured(lab, "h1", migration_encryption="opportunistic"), configured(lab, "h2", migration_encryption="disabled"):
+        status, checks = dry_run(lab, running)
+    assert status == 0
+    assert [check["level"] for check in checks if check["what"] == "encryption"] == ["warn"]
 
 
 def test_too_little_memory_blocks(lab, hosts, running):
