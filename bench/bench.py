@@ -1,6 +1,6 @@
 """make bench: Drover beside every mode of QEMU's own migration, same guest, same links, same run, alternating.
 
-    bench.py [--quick] [--rows targets | data/loopback,hot/1g] [--engines drover,precopy] [--runs 5] [--minutes 25] [--list]
+    bench.py [--quick] [--rows targets | data/loopback,hot/1g] [--engines drover,drover-plain] [--runs 5] [--minutes 25] [--list]
     bench.py --write-docs        docs/benchmarks/ from the report of the last run
 
 Writes build/bench/report.json and plots, and prints a table. docs/benchmarks/README.md says what is compared and how.
@@ -82,7 +82,7 @@ class Bench:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def side_of(self, engine):
-        return self.drover if engine == "drover" else self.qemu
+        return self.drover if plan.ENGINES[engine].is_drover else self.qemu
 
     def other_side(self, side):
         return self.qemu if side is self.drover else self.drover
@@ -96,10 +96,11 @@ class Bench:
         for side in (self.drover, self.qemu):
             side.end()
         say(f"booting the guest \"{name}\"")
-        if "drover" in self.options.engines:
+        kinds = {plan.ENGINES[engine].is_drover for engine in self.options.engines}
+        if True in kinds:
             self.drover.boot(machine, "h1")
             self.qemu.platform = self.drover.platform()
-        if set(self.options.engines) - {"drover"}:
+        if False in kinds:
             self.qemu.boot(machine, "h1")
         for side in (self.drover, self.qemu):
             if side.where:
@@ -108,6 +109,7 @@ class Bench:
 
     def _run(self, row, engine):
         side = self.side_of(engine)
+        side.prepare(plan.ENGINES[engine])
         with self.other_side(side).halted():
             return measure(side, self.node_pids, row, engine, self.options)
 

@@ -4,7 +4,7 @@ import os
 
 import plot
 from rows import ENGINES
-from summary import FIGURES, TABLE_FIGURES, block_heading, blocks, broken_guests, outcome_text, ratio
+from summary import FIGURES, TABLE_FIGURES, block_heading, blocks, broken_guests, comparisons, outcome_text
 from targets import verdicts
 
 BEGIN = "<!-- from here on: make bench-docs -->"
@@ -71,9 +71,8 @@ def _block_lines(rows):
         else:
             cells = [outcome_text(row)] + [""] * (len(TABLE_FIGURES) - 1)
         lines.append(f"| {ENGINES[row['engine']].title} | " + " | ".join(cells) + " |")
-    ratios = [ratio(rows, figure.key) for figure in TABLE_FIGURES]
-    cells = ["-" if value is None else f"{value:.2f}" for value in ratios]
-    return lines + ["| *Drover : best of QEMU* | " + " | ".join(cells) + " |", ""]
+    lines += [f"| *{title}* | " + " | ".join(cells) + " |" for title, cells in comparisons(rows)]
+    return [*lines, ""]
 
 
 def _verdict_lines(rows):

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from rows import ENGINES
 
-COLOURS = {"drover": "#0072b2", "precopy": "#e69f00", "multifd": "#009e73", "multifd-zstd": "#f0e442",
+COLOURS = {"drover": "#0072b2", "drover-plain": "#9ad0f0", "precopy": "#e69f00", "multifd": "#009e73", "multifd-zstd": "#f0e442",
            "postcopy": "#cc79a7", "auto-converge": "#d55e00"}
 WIDTH = 860
 LEFT, RIGHT = 130, 100

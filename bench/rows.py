@@ -35,12 +35,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Engine:
-    """Drover, or one of QEMU's own modes: its capabilities, besides what all of them get."""
+    """Drover, or one of QEMU's own modes: its capabilities, besides what all of them get. QEMU's are all in clear."""
     title: str
     capabilities: tuple = ()
     parameters: tuple = ()
     multifd: bool = False
     postcopy: bool = False
+    is_drover: bool = False
+    in_clear: bool = True
 
 
 MACHINES = {
@@ -67,7 +69,8 @@ LINKS = {"loopback": None, "10g": 1_250_000_000, "1g": 125_000_000}
 LINK_TITLES = {"loopback": "loopback, unlimited", "10g": "10 Gbit/s", "1g": "1 Gbit/s"}
 
 ENGINES = {
-    "drover": Engine("Drover"),
+    "drover": Engine("Drover", is_drover=True, in_clear=False),
+    "drover-plain": Engine("Drover in clear", is_drover=True),
     "precopy": Engine("QEMU pre-copy"),
     "multifd": Engine("QEMU multifd", ("multifd",), multifd=True),
     "multifd-zstd": Engine("QEMU multifd + zstd", ("multifd",), (("multifd-compression", "zstd"),), multifd=True),
@@ -123,13 +126,16 @@ def parse_engines(text):
 
 
 def engines_of(row, wanted):
-    """Auto-converge where a writer needs throttling, multifd's compression where data compresses."""
+    """Auto-converge where a writer needs throttling, multifd's compression where data compresses, Drover in clear where
+    the cost of encryption shows."""
     guest = GUESTS[row.guest]
     left_out = set()
     if guest.link_share < 0.9 and not guest.unpaced:
         left_out.add("auto-converge")
     if row.guest != "text":
         left_out.add("multifd-zstd")
+    if row.guest not in ("data", "text", "write50"):
+        left_out.add("drover-plain")
     return [name for name in wanted if name not in left_out]
 
 
@@ -151,9 +157,9 @@ def move_estimate_s(row, engine, cap_s):
     once = (machine.data_mib * 2**20 + 120e6) / link + machine.memory_mib / 8192
     again = machine.data_mib * 2**20 / link  # each further pass
     overload = guest.link_share >= 1 or guest.unpaced
-    if engine == "drover" and row.guest == "text":
+    if ENGINES[engine].is_drover and row.guest == "text":
         return once / 2
-    if engine in ("drover", "postcopy") or not (guest.link_share or overload):
+    if ENGINES[engine].is_drover or engine == "postcopy" or not (guest.link_share or overload):
         return once + 0.3
     if overload:
         return cap_s

@@ -66,6 +66,9 @@ class Side:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
+    def prepare(self, engine):
+        """What has to be so before a move by that engine, and is not part of it."""
+
     def guest_panicked(self):
         return "Kernel panic" in self.console_text()
 
@@ -77,6 +80,26 @@ class Side:
 
 class DroverSide(Side):
     """Its agents are in `group`, and so is all that they start."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.in_clear = False  # how a lab's hosts begin
+
+    def prepare(self, engine):
+        """Agents read their configuration when they start; machines go on meanwhile."""
+        if engine.in_clear == self.in_clear:
+            return
+        for host, pid in self.stage.pids().items():
+            if host in self.stage.hosts:
+                path = f"/proc/{pid}/root/etc/drover/droverd.json"
+                with open(path) as file:
+                    settings = json.load(file)
+                settings["migration_encryption"] = "disabled" if engine.in_clear else "required"
+                with open(path, "w") as file:
+                    json.dump(settings, file)
+                self.stage.lab("agent", host, "stop")
+                self.stage.lab("agent", host, "start")
+        self.in_clear = engine.in_clear
 
     def boot(self, machine, host):
         self.where = host

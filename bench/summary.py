@@ -69,15 +69,37 @@ def row_of(row, engine, runs, link_rates):
 
 def best_of_qemu(rows, key):
     """The smallest of QEMU's medians, only of modes that completed every run; None when none did."""
-    values = [row[key] for row in rows if row["engine"] != "drover" and row["completed"] and row[key] is not None]
+    values = [row[key] for row in rows if not ENGINES[row["engine"]].is_drover and row["completed"] and row[key] is not None]
     return min(values, default=None)
+
+
+def _of_engine(rows, engine, key):
+    """Its median; None when it did not complete every run."""
+    return next((row[key] for row in rows if row["engine"] == engine and row["completed"]), None)
+
+
+def _ratio(ours, theirs):
+    return ours / theirs if ours is not None and theirs is not None and theirs > 0 else None
 
 
 def ratio(rows, key):
     """Drover's median to the best of QEMU's; None where one of them is missing or is nothing."""
-    ours = next((row[key] for row in rows if row["engine"] == "drover" and row["completed"]), None)
-    best = best_of_qemu(rows, key)
-    return ours / best if ours is not None and best is not None and best > 0 else None
+    return _ratio(_of_engine(rows, "drover", key), best_of_qemu(rows, key))
+
+
+def cost_of_encryption(rows, key):
+    """Drover's median to its own in clear; None where one of them is missing or is nothing."""
+    return _ratio(_of_engine(rows, "drover", key), _of_engine(rows, "drover-plain", key))
+
+
+def comparisons(rows):
+    """(title, cells): Drover's ratios, figure by figure, of the comparisons that can be made."""
+    found = []
+    for title, compare in (("Drover : best of QEMU", ratio), ("Drover : in clear", cost_of_encryption)):
+        ratios = [compare(rows, figure.key) for figure in TABLE_FIGURES]
+        if any(value is not None for value in ratios):
+            found.append((title, ["-" if value is None else f"{value:.2f}" for value in ratios]))
+    return found
 
 
 def blocks(rows):
@@ -115,15 +137,15 @@ def _engine_line(row):
 
 
 def table(rows):
-    """Fits 80 columns. Medians; below each block Drover's ratio to the best of QEMU's modes, figure by figure."""
+    """Fits 80 columns. Medians; below each block Drover's ratio to the best of QEMU's modes, and to itself in clear,
+    figure by figure."""
     lines = []
     for block in blocks(rows).values():
         lines += [*block_heading(block),
                   _line("", [figure.title.split()[-1] for figure in TABLE_FIGURES]),
                   _line("", [figure.unit for figure in TABLE_FIGURES])]
         lines += [_engine_line(row) for row in block]
-        ratios = [ratio(block, figure.key) for figure in TABLE_FIGURES]
-        lines += [_line("Drover : best of QEMU", ["-" if value is None else f"{value:.2f}" for value in ratios]), ""]
+        lines += [*(_line(title, cells) for title, cells in comparisons(block)), ""]
     return "\n".join(lines[:-1])
 
 

@@ -116,6 +116,15 @@ def only_modes_that_complete_count_as_the_best():
     assert summary.ratio(unfinished, "total_s") is None
 
 
+def encryption_is_compared_with_drover_in_clear_and_never_counts_as_qemus():
+    rows = rows_of("data/loopback", drover=[run(3.0)], drover_plain=[run(2.0)], precopy=[run(6.0)])
+    assert summary.best_of_qemu(rows, "total_s") == 6.0
+    assert summary.cost_of_encryption(rows, "total_s") == 1.5
+    assert [title for title, _ in summary.comparisons(rows)] == ["Drover : best of QEMU", "Drover : in clear"]
+    alone = rows_of("data/loopback", drover=[run(3.0)], drover_plain=[run(2.0)])
+    assert [title for title, _ in summary.comparisons(alone)] == ["Drover : in clear"]
+
+
 def an_engine_that_never_completes_is_not_tried_for_ever():
     assert not summary.is_hopeless([])
     assert summary.is_hopeless([run(completed=False)] * plan.INCOMPLETE_RUNS_MOST)
@@ -193,6 +202,7 @@ TESTS = (every_row_of_the_plan_is_one, a_wrong_row_or_engine_is_refused_with_wha
          rows_that_share_a_machine_stand_together, engines_are_those_that_apply, each_run_begins_with_another_engine,
          fewer_runs_fit_in_fewer_minutes, the_quick_bench_is_planned_for_less_than_five_minutes,
          a_row_is_the_median_of_the_runs_that_completed, only_modes_that_complete_count_as_the_best,
+         encryption_is_compared_with_drover_in_clear_and_never_counts_as_qemus,
          an_engine_that_never_completes_is_not_tried_for_ever, the_table_fits_the_terminal, broken_guests_are_named,
          aims_are_judged_by_ratio_and_by_figure, convergence_is_judged_beside_auto_converge,
          numbers_on_plots_have_three_digits, a_plot_is_an_image_with_a_bar_for_each_that_completed,
