@@ -23,6 +23,11 @@ _drover_peers() {
         awk '/^[^ ]/ { found = /^peers / } found { sub(/^peers */, ""); sub(/:.*/, ""); print $1 }'
 }
 
+_drover_datastores() {
+    _drover_ask host show |
+        awk '/^[^ ]/ { found = /^datastores / } found { sub(/^datastores */, ""); sub(/:.*/, ""); print $1 }'
+}
+
 # What the option before the cursor takes; false when it takes nothing.
 _drover_value() {
     case $1 in
@@ -35,10 +40,11 @@ _drover_value() {
     --on-timeout) COMPREPLY=($(compgen -W "abort stop" -- "$cur")) ;;
     --compress) COMPREPLY=($(compgen -W "auto off" -- "$cur")) ;;
     --engine) COMPREPLY=($(compgen -W "auto drover native" -- "$cur")) ;;
-    --lease-kind) COMPREPLY=($(compgen -W "local file sanlock" -- "$cur")) ;;
+    --lease-kind | --kind) COMPREPLY=($(compgen -W "local file sanlock" -- "$cur")) ;;
     --progress) COMPREPLY=($(compgen -W "live plain json none" -- "$cur")) ;;
     --memory | --vcpus | --disk | --nic | --cpu | --machine | --append | --datastore | --timeout | --address | \
         --blackout | --bandwidth | --channels | --name | --hosts | --migration-networks | \
+        --heartbeat | --stop-after | --takeover | \
         --lease-times | --datastore-size | --days | --minutes) ;;
     *) return 1 ;;
     esac
@@ -58,6 +64,7 @@ _drover_options() {
             "--channels --engine --bandwidth --progress --no-wait"
         ;;
     "vm rm") echo "$common --yes" ;;
+    "datastore set-lease") echo "$common --kind --heartbeat --stop-after --takeover" ;;
     "ca init") echo "$common --folder --host-folder --address --days" ;;
     "ca token") echo "$common --operator --address --minutes" ;;
     "ca join") echo "$common --join-token-file --folder" ;;
@@ -74,17 +81,19 @@ _drover_options() {
 
 _drover_words() {
     case $1 in
-    "") echo "vm host lease task ca lab version help" ;;
+    "") echo "vm host datastore lease task ca lab version help" ;;
     vm) echo "create start stop list show console migrate rm" ;;
     host) echo "show" ;;
+    datastore) echo "show set-lease" ;;
     lease) echo "list" ;;
     task) echo "list show cancel" ;;
     ca) echo "init token join list renew revoke rollover" ;;
     lab) echo "up status exec agent guard link rate power-off power-on down" ;;
-    help) echo "vm host lease task ca lab version" ;;
+    help) echo "vm host datastore lease task ca lab version" ;;
     "vm start" | "vm stop" | "vm show" | "vm console" | "vm migrate" | "vm rm")
         _drover_first_column vm list
         ;;
+    "datastore show" | "datastore set-lease") _drover_datastores ;;
     "task show" | "task cancel") _drover_first_column task list ;;
     esac
 }

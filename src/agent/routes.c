@@ -4,6 +4,7 @@
 
 const struct route agent_routes[] = {
     {REQUEST_GET, "/v1/host", get_host, ACCESS_PEER},
+    {REQUEST_POST, "/v1/datastores/{}/lease", set_datastore_lease},
     {REQUEST_GET, "/v1/vms", get_vms},
     {REQUEST_POST, "/v1/vms", create_vm},
     {REQUEST_GET, "/v1/vms/{}", get_vm},

@@ -51,6 +51,10 @@ int get_incoming(void *context, const struct request *request, struct response *
 int delete_incoming(void *context, const struct request *request, struct response *ret_response,
                     struct error *err);
 
+/* routes_datastore.c */
+int set_datastore_lease(void *context, const struct request *request, struct response *ret_response,
+                        struct error *err);
+
 /* routes_ca.c */
 int join_ca(void *context, const struct request *request, struct response *ret_response,
             struct error *err);

@@ -90,7 +90,7 @@ def test_lab_is_a_command_like_others():
 
 
 GROUPS = {"vm": ["create", "start", "stop", "list", "show", "console", "migrate", "rm"],
-          "host": ["show"], "task": ["list", "show", "cancel"],
+          "host": ["show"], "datastore": ["show", "set-lease"], "task": ["list", "show", "cancel"],
           "ca": ["init", "token", "join", "list", "renew", "revoke", "rollover"]}
 
 
@@ -289,6 +289,29 @@ def test_stop_waits_for_its_task(agent):
     assert (done.returncode, done.stdout) == (0, "web1 stopped\n")
     posted = [request for request in agent.requests if request[0] == "POST"]
     assert posted[0][2] == {"force": True, "timeout_s": 5}
+
+
+def test_lease_settings_are_sent_and_followed(agent):
+    task = {"id": "t2", "kind": "set-lease", "vm": "nfs1", "state": "running", "revision": 1}
+    agent.serve_task("/v1/datastores/nfs1/lease", [task, {**task, "revision": 2, "state": "succeeded"}])
+    done = drover(agent, "datastore", "set-lease", "nfs1", "--kind", "file", "--takeover", "9000")
+    assert (done.returncode, done.stdout) == (0, "nfs1 has new lease settings\n")
+    assert "drover-guard" in done.stderr
+    posted = [request for request in agent.requests if request[0] == "POST"]
+    assert posted[0][2] == {"kind": "file", "takeover_ms": 9000}
+
+
+def test_a_datastore_is_shown_with_its_leases(agent):
+    lease = {"kind": "file", "heartbeat_ms": 500, "stop_after_ms": 5000, "takeover_ms": 8000}
+    agent.routes[("GET", "/v1/host")] = (200, {"name": "h1", "datastores": [
+        {"name": "local", "path": "/srv/local", "lease": {"kind": "local"}},
+        {"name": "nfs1", "path": "/srv/nfs1", "lease": lease, "total_bytes": 1 << 40}]})
+    shown = drover(agent, "datastore", "show", "nfs1").stdout.splitlines()
+    assert [line.split(maxsplit=1) for line in shown if line.startswith(("leases", "size"))] == \
+        [["size", "1.0 TiB"], ["leases", "file"]]
+    assert "heartbeat" not in drover(agent, "datastore", "show", "local").stdout
+    missing = drover(agent, "datastore", "show", "nfs2")
+    assert missing.returncode == 3 and "host h1 has no datastore nfs2" in missing.stderr
 
 
 def test_a_task_that_fails_is_an_error(agent):
