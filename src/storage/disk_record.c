@@ -6,7 +6,7 @@
 
 #include "base/file.h"
 
-#define MAGIC_SIZE 8
+#define MAGIC_SIZE 8 /* 7 letters and a zero */
 #define CHECKSUM_SIZE 4
 #define CHECKSUM_AT (DISK_RECORD_SIZE - CHECKSUM_SIZE)
 #define CRC32C_POLYNOMIAL 0x82f63b78U /* Castagnoli's, reflected (RFC 3720, B.4) */
@@ -78,16 +78,14 @@ static bool get_name(const uint8_t *bytes, disk_name *value)
 /* Fills what is around the fields. */
 static void seal(uint8_t bytes[DISK_RECORD_SIZE], const char *magic)
 {
-    memcpy(bytes, magic, strlen(magic));
+    memcpy(bytes, magic, MAGIC_SIZE);
     put_number(bytes + MAGIC_SIZE, DISK_RECORD_VERSION, DISK_SIZE_u64);
     put_number(bytes + CHECKSUM_AT, crc32c(bytes, CHECKSUM_AT), CHECKSUM_SIZE);
 }
 
 static int check_seal(const uint8_t bytes[DISK_RECORD_SIZE], const char *magic, struct error *err)
 {
-    char expected[MAGIC_SIZE] = {0};
-    memcpy(expected, magic, strlen(magic));
-    if (memcmp(bytes, expected, MAGIC_SIZE) != 0) {
+    if (memcmp(bytes, magic, MAGIC_SIZE) != 0) {
         return error_set(err, EBADMSG, "it does not begin with %s", magic);
     }
     if (get_number(bytes + CHECKSUM_AT, CHECKSUM_SIZE) != crc32c(bytes, CHECKSUM_AT)) {
@@ -109,11 +107,15 @@ static int check_seal(const uint8_t bytes[DISK_RECORD_SIZE], const char *magic, 
         return error_set(err, EBADMSG, "the field " #member " is not a valid " #kind); \
     }                                                                                  \
     at += DISK_SIZE_##kind;
-#define SIZE_FIELD(kind, member) +DISK_SIZE_##kind
+#define ROOM_FIELD(kind, member) uint8_t member[DISK_SIZE_##kind];
 #define DEFINE_RECORD(NAME, name, magic)                                                           \
-    _Static_assert(MAGIC_SIZE + DISK_SIZE_u64 DISK_##NAME##_FIELDS(SIZE_FIELD) <= CHECKSUM_AT,     \
+    struct disk_##name##_layout {                                                                  \
+        DISK_##NAME##_FIELDS(ROOM_FIELD)                                                           \
+    };                                                                                             \
+    _Static_assert(MAGIC_SIZE + DISK_SIZE_u64 + sizeof(struct disk_##name##_layout) <=             \
+                       CHECKSUM_AT,                                                                \
                    "a record fits its sector");                                                    \
-    _Static_assert(sizeof(magic) <= MAGIC_SIZE, "a magic fits its place");                         \
+    _Static_assert(sizeof(magic) == MAGIC_SIZE, "a magic fits its place");                         \
     void disk_##name##_encode(const struct disk_##name *value, uint8_t bytes[DISK_RECORD_SIZE])    \
     {                                                                                              \
         uint8_t *at = bytes + MAGIC_SIZE + DISK_SIZE_u64;                                          \

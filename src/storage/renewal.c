@@ -9,6 +9,7 @@
 #include "storage/renewal_kind.h"
 
 #define BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
+#define BOOT_ID_BYTES_MOST 64
 
 uint64_t renewal_now_ns(const struct renewal *renewal)
 {
@@ -19,7 +20,7 @@ uint64_t renewal_now_ns(const struct renewal *renewal)
 static int read_boot_id(disk_uuid ret_boot_id, struct error *err)
 {
     CLEANUP_BUFFER struct buffer content = {0};
-    int result = file_read(BOOT_ID_FILE, 2 * UUID_TEXT_SIZE, &content, err);
+    int result = file_read(BOOT_ID_FILE, BOOT_ID_BYTES_MOST, &content, err);
     if (result < 0) {
         return result;
     }

@@ -1,9 +1,11 @@
 """One owner at a time: hosts that want the same machine at the same instant, and calls that come while it moves."""
+import json
 import threading
 
 import pytest
 
 from cluster import Guest, Task, hosts_of, wait_for
+from lab import DROVER
 
 SLOW = 16 << 20  # bytes a second: a move that lasts
 
@@ -122,3 +124,19 @@ def test_nothing_else_while_it_moves(hosts, running):
     assert move.end()["state"] == "succeeded"
     assert running.copies() == ["h2"] and running.owner() == "h2"
     assert running.ask("verify")["memory"]["wrong_bytes"] == 0
+
+
+def test_lease_settings_stay_while_a_datastore_is_used(hosts, running):
+    task = Task(hosts["h3"], hosts["h3"].call("POST", "/v1/datastores/shared/lease", {"takeover_ms": 9000})[1]["task"])
+    error = task.end()["error"]
+    assert running.name in error["message"] and f"host {running.owner()}" in error["message"], error
+    assert "stop it there" in error["remedy"], error
+    assert hosts["h3"].call("POST", "/v1/datastores/shared/lease", {"takeover_ms": 5500})[0] == 400
+
+
+def test_lease_settings_of_a_datastore_at_rest(hosts, lab):
+    """The last test here: h1's agent wants to be started anew afterwards."""
+    wanted = {"kind": "file", "heartbeat_ms": 500, "stop_after_ms": 5000, "takeover_ms": 9000}
+    lab.run("h1", DROVER, "datastore", "set-lease", "local", "--kind", "file", "--takeover", "9000")
+    with open(hosts["h1"].root("/datastores/local/drover-datastore.json")) as marker:
+        assert json.load(marker)["lease"] == wanted
