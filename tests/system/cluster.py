@@ -228,8 +228,8 @@ class Guest:
         assert status == 202, answer
         return Task(self.hosts[host], answer["task"])
 
-    def start(self, host):
-        task = self.act(host, "start").end()
+    def start(self, host, body=None):
+        task = self.act(host, "start", body).end()
         assert task["state"] == "succeeded", task
         wait_for("the guest", self.is_up)
 

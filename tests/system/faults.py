@@ -94,27 +94,33 @@ class Kill(Fault):
             scene.restart_agent(self.side)
 
 
-class KillBothAgents(Fault):
-    def __init__(self):
-        super().__init__("kill-both-agents")
+class KillEverywhere(Fault):
+    """A host's own programs on both hosts. The lab starts guards again, as systemd would."""
+
+    def __init__(self, name, *programs):
+        super().__init__(name)
+        self.programs = programs
 
     def inflict(self, scene):
         for side in SIDES:
-            scene.host(side).kill_all(AGENT)
+            for program in self.programs:
+                scene.host(side).kill_all(program)
 
     def heal(self, scene):
-        for side in SIDES:
+        for side in SIDES if AGENT in self.programs else ():
             scene.restart_agent(side)
 
 
 class Freeze(Fault):
-    """SIGSTOP. Of a QEMU that stands still for too long its lease makes an end."""
+    """SIGSTOP. Of a QEMU that stands still for too long its deadline makes an end, and of all of a host's when its guard
+    does.
+    """
 
     def __init__(self, side, program, seconds):
         length = "for-long" if seconds > PAUSE_S else "shortly"
         super().__init__(f"freeze-{side}-{NAMES[program]}-{length}")
         self.side, self.program, self.needs, self.lasts = side, program, ((side, program),), seconds
-        self.ends = (side,) if program == QEMU and seconds > PAUSE_S else ()
+        self.ends = (side,) if program in (QEMU, GUARD) and seconds > PAUSE_S else ()
 
     def inflict(self, scene):
         self.frozen = scene.host(self.side).processes(self.program)
@@ -186,8 +192,8 @@ class PowerOff(Fault):
 
     lasts = None
 
-    def __init__(self, side):
-        super().__init__(f"power-off-{side}")
+    def __init__(self, side, name="power-off"):
+        super().__init__(f"{name}-{side}")
         self.side, self.ends = side, (side,)
 
     def inflict(self, scene):
@@ -197,14 +203,25 @@ class PowerOff(Fault):
         scene.host(self.side).power_on()
 
 
+class PowerOffAndTakeOver(PowerOff):
+    """The other host's operator takes the VM over, where the dead one owns it; then that one comes back."""
+
+    def __init__(self, side):
+        super().__init__(side, "power-off-and-take-over")
+
+    def heal(self, scene):
+        scene.take_over(scene.host(self.side))
+        super().heal(scene)
+
+
 FAULTS = {fault.name: fault for fault in (
-    *(Kill(side, program) for program in (MOVER, AGENT, QEMU) for side in SIDES),
-    KillBothAgents(),
+    *(Kill(side, program) for program in (MOVER, AGENT, QEMU, GUARD) for side in SIDES),
+    KillEverywhere("kill-both-agents", AGENT), KillEverywhere("kill-all-agents-and-guards", AGENT, GUARD),
     Cut("migration"), Cut("management"), Cut("migration", "management"),
     Cut("migration", "management", seconds=PAUSE_S),
     *(TakeDatastoreAway(side, seconds) for side in SIDES for seconds in (PAUSE_S, STANDSTILL_S)),
     FillDatastore(),
-    *(Freeze(side, program, seconds) for program in (MOVER, AGENT, QEMU) for side in SIDES
-      for seconds in (PAUSE_S, STANDSTILL_S)),
-    *(PowerOff(side) for side in SIDES),
+    *(Freeze(side, program, seconds) for program in (MOVER, AGENT, QEMU, GUARD)
+      for side in SIDES for seconds in (PAUSE_S, STANDSTILL_S)),
+    *(kind(side) for kind in (PowerOff, PowerOffAndTakeOver) for side in SIDES),
 )}

@@ -2,7 +2,7 @@
 
     with Scene() as scene:
         story = scene.play(PHASES["commit"], [FAULTS["kill-source-mover"]])
-        story.outcome      # "moved", "stayed", "restarted"
+        story.outcome      # "moved", "stayed", "restarted", "taken over"
         story.problems     # empty when all is as it should be
 
 What should be, whatever happens: at most one copy of the guest ever runs (recorder.py hears it); one runs in the end,
@@ -51,6 +51,7 @@ class Scene:
         self.lab = Lab(name, hosts=2, datastore_size=DATASTORE_SIZE)
         self.recorder = None
         self.source = self.target = None
+        self.take_overs = []  # seconds from the operator's word until the guest answered
 
     def __enter__(self):
         try:
@@ -92,6 +93,15 @@ class Scene:
     def restart_agent(self, side):
         if self.host(side).init:
             self.host(side).restart_agent()
+
+    def take_over(self, dead):
+        """What an operator does whose host is gone; nothing, where the VM does not belong to it."""
+        other = next(host for host in self.hosts.values() if host is not dead)
+        if self.guest.owner() == dead.name and other.init:
+            begun = time.monotonic()
+            self.guest.start(other.name, {"take_over": True})
+            self.take_overs.append(time.monotonic() - begun)
+            self.taken_over = True
 
     @staticmethod
     def send(pid, number):
@@ -152,6 +162,7 @@ class Scene:
         self.source = self.hosts[place]
         self.target = self.hosts["h2" if place == "h1" else "h1"]
         story = Story(phase.name, [fault.name for fault in faults], self.source.name, self.target.name)
+        self.taken_over, self.boot = False, self.guest.ask()["boot_id"]
         move, held = self.hold(phase)
         for fault in faults:
             fault.inflict(self)
@@ -219,14 +230,14 @@ class Scene:
             story.problems.append(str(error))
             raise
         place = self.guest.owner()
-        self.judge_place(story, phase, faults, place)
-        self.judge_task(story, place)
-        if place:
-            story.outcome = "moved" if place == self.target.name else "stayed"
-        else:
+        story.outcome = ("taken over" if self.taken_over else "restarted" if not place
+                         else "moved" if place == self.target.name else "stayed")
+        if not self.taken_over:
+            self.judge_place(story, phase, faults, place)
+            self.judge_task(story, place)
+        if not place:
             self.guest.start(self.source.name)
-            story.outcome = "restarted"
-        self.judge_guest(story)
+        self.judge_guest(story, faults)
 
     def judge_place(self, story, phase, faults, place):
         """One copy, unless the fault ended the one that counted; after the commit it is the destination's."""
@@ -253,13 +264,19 @@ class Scene:
         elif (outcome == "moved") != (place == self.target.name) and outcome:
             story.problems.append(f"the report says {outcome}, the VM is on \"{place}\": {task}")
 
-    def judge_guest(self, story):
+    def judge_guest(self, story, faults):
+        """All that it says itself. A host starts a VM that ended at its deadline again when its datastore is back."""
         place = self.guest.owner()
+        wait_for("the guest to answer", self.guest.is_up)
         before = self.recorder.heard(place)
         verdict = self.guest.ask("verify")
         wrong = {f"{kind} {what}": verdict[kind][what] for kind, what in (
             ("memory", "wrong_bytes"), ("disk", "wrong_bytes"), ("disk", "foreign_witnesses"), ("disk", "errors"))}
         story.problems += [f"{what}: {count}" for what, count in wrong.items() if count]
+        if verdict["boot_id"] != self.boot and story.outcome != "taken over":
+            story.outcome = "restarted"
+            if not any(fault.ends for fault in faults):
+                story.problems.append("the guest was started anew, though nothing ended it")
         wait_for(f"the guest to be heard from {place}", lambda: self.recorder.heard(place) > before)
         story.problems += self.recorder.take_doubles()
         shown = self.guest.show(place)

@@ -13,18 +13,18 @@ from scene import Scene
 
 # Every fault once at least, every phase twice at least, and where one process decides, that process.
 SELECTION = {
-    "check": ("kill-source-agent", "kill-destination-agent"),
-    "reserve": ("kill-destination-QEMU", "kill-destination-agent"),
+    "check": ("kill-all-agents-and-guards", "kill-destination-agent"),
+    "reserve": ("kill-destination-QEMU", "kill-destination-agent", "kill-source-guard"),
     "connect": ("kill-destination-mover", "kill-source-mover"),
-    "pre-copy": ("kill-both-agents", "cut-migration-and-management-shortly", "freeze-source-mover-shortly"),
+    "pre-copy": ("kill-both-agents", "power-off-and-take-over-source", "cut-migration-and-management-shortly", "freeze-source-mover-shortly"),
     "stopped": ("kill-source-QEMU", "freeze-destination-agent-shortly", "no-datastore-at-destination-shortly"),
-    "device-state": ("kill-destination-QEMU", "kill-source-mover"),
-    "ready": ("kill-destination-mover", "cut-migration-and-management-shortly"),
-    "commit": ("kill-source-agent", "no-datastore-at-source-shortly", "freeze-source-agent-shortly"),
+    "device-state": ("kill-destination-QEMU", "kill-source-mover", "freeze-source-QEMU-for-long"),
+    "ready": ("kill-destination-mover", "kill-destination-guard", "cut-migration-and-management-shortly"),
+    "commit": ("kill-source-agent", "no-datastore-at-source-shortly", "fill-datastore", "freeze-source-agent-shortly"),
     "committed": ("kill-source-mover", "kill-source-agent", "power-off-source"),
     "run": ("kill-source-mover", "cut-migration-and-management-shortly", "kill-destination-mover"),
-    "running": ("kill-destination-mover", "kill-source-QEMU", "power-off-destination"),
-    "finish": ("kill-source-agent", "cut-management"),
+    "running": ("kill-destination-mover", "kill-source-QEMU", "power-off-and-take-over-destination"),
+    "finish": ("kill-source-agent", "no-datastore-at-destination-for-long"),
 }
 
 CELLS = [pytest.param(phase, fault, id=f"{phase}/{fault}",
@@ -87,4 +87,4 @@ def test_the_selection_has_every_phase_and_every_process_killed():
     assert set(SELECTION) == set(PHASES)
     chosen = {fault for faults in SELECTION.values() for fault in faults}
     assert chosen <= set(FAULTS)
-    assert {name for name in FAULTS if name.startswith(("kill", "power"))} <= chosen
+    assert {name for name in FAULTS if name.startswith(("kill", "power-off-and", "fill"))} <= chosen
