@@ -25,6 +25,7 @@ from scene import Scene  # noqa: E402
 
 ANY_MOMENT_SHARE = 0.3  # of the moves; the others are held in a phase
 TWO_FAULTS_SHARE = 0.3
+LONG_WEIGHT = 0.3
 LONGEST_MOMENT_S = 2.5  # such a move takes about so long
 OUTCOMES = ("moved", "stayed", "restarted", "taken over", "failed")
 
@@ -41,6 +42,11 @@ def go_together(first, second):
     return not (isinstance(first, PowerOff) or isinstance(second, PowerOff)) or not touched[0] & touched[1]
 
 
+def choose(chance, faults):
+    """Those that last until the move is over take a minute: fewer of them, and so more of all in the same time."""
+    return chance.choices(faults, [LONG_WEIGHT if fault.lasts is None else 1 for fault in faults])[0]
+
+
 def plan_move(seed, number):
     """(phase, faults) of one move; depends on nothing but seed and number."""
     chance = random.Random(f"{seed}/{number}")
@@ -49,10 +55,9 @@ def plan_move(seed, number):
     else:
         phase = chance.choice(list(PHASES.values()))
     possible = [fault for fault in FAULTS.values() if not fault.impossible(phase)]
-    faults = [chance.choice(possible)]
+    faults = [choose(chance, possible)]
     if chance.random() < TWO_FAULTS_SHARE:
-        fitting = [fault for fault in possible if go_together(faults[0], fault)]
-        faults.append(chance.choice(fitting))
+        faults.append(choose(chance, [fault for fault in possible if go_together(faults[0], fault)]))
     return phase, faults
 
 

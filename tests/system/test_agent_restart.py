@@ -1,6 +1,7 @@
 """Agents are killed at any time: machines run on, moves come to an end, and the next agent finds both."""
 import pytest
 
+from breakpoints import Breakpoint
 from guests import Guest, wait_for
 from host_state import MOVER, QEMU, HostState
 from lab import Lab
@@ -133,9 +134,11 @@ def test_a_move_comes_to_its_end_when_agents_are_killed(lab, hosts, guest, traff
 
 def test_a_switchover_waits_for_the_agent_that_must_commit_it(lab, hosts, guest, traffic, places):
     source, target = places
-    begin_slow_move(guest, hosts, target)
-    lab.agent(source, "kill")
-    wait_for("the guest to be stopped for its switchover", lambda: guest.answers() is None)
+    with Breakpoint(hosts[source].agent_pid(), "move_owner_decide") as commit:
+        guest.begin_move(target)
+        commit.wait()
+        lab.agent(source, "kill")
+    assert guest.answers() is None
     lab.agent(source, "start")
     assert owner_after(lab, hosts, guest) == target
     assert_tidy(hosts, guest)
@@ -144,9 +147,10 @@ def test_a_switchover_waits_for_the_agent_that_must_commit_it(lab, hosts, guest,
 
 def test_agents_killed_while_the_shadow_is_made(lab, hosts, guest, traffic, places):
     source, target = places
-    guest.begin_move(target)
-    wait_for("the shadow", lambda: hosts[target].folder("vms"))
-    lab.agent(target, "kill")
+    with Breakpoint(hosts[target].agent_pid(), "mover_start") as shadow:
+        guest.begin_move(target)
+        shadow.wait()
+        lab.agent(target, "kill")
     lab.agent(target, "start")
     assert owner_after(lab, hosts, guest) in places
     assert_tidy(hosts, guest)
