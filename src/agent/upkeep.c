@@ -171,10 +171,12 @@ static int renew(struct upkeep *upkeep, struct error *err)
     if (result == 0) {
         result = trust_reload(upkeep->agent->trust, err);
     }
-    if (result == 0) {
-        log_info("new certificate for host %s", upkeep->agent->config->host);
+    if (result < 0) {
+        tls_folder_abandon(folder, TLS_ROLE_HOST);
+        return result;
     }
-    return result;
+    log_info("new certificate for host %s", upkeep->agent->config->host);
+    return 0;
 }
 
 /* ---- for others ---- */

@@ -193,6 +193,15 @@ static bool next_key_fits(const char *folder, enum tls_role role)
     return fits;
 }
 
+/* Not a key whose certificate is there: then only the last step of storing it is left to do. */
+void tls_folder_abandon(const char *folder, enum tls_role role)
+{
+    CLEANUP_FREE char *path = path_of(folder, role, ".key.next");
+    if (path && !next_key_fits(folder, role)) {
+        unlink(path);
+    }
+}
+
 int tls_folder_load(const char *folder, enum tls_role role,
                     struct tls_credentials **ret_credentials, struct error *err)
 {

@@ -19,6 +19,9 @@ struct tls_grant {
 int tls_folder_request(const char *folder, enum tls_role role, char **ret_request,
                        struct error *err);
 
+/* Forgets a request that got no answer. */
+void tls_folder_abandon(const char *folder, enum tls_role role);
+
 /* Checks an answer as a whole (the certificate fits the new key, comes from one of the authorities
  * and is not revoked), then stores it. With a name the certificate must be for that one. */
 int tls_folder_store(const char *folder, enum tls_role role, const char *name,

@@ -68,22 +68,25 @@ static int fill_pair(struct authority_pair *pair, struct error *err)
                                            now + AUTHORITY_LIFETIME_S, &pair->certificate, err);
 }
 
+static int write_pair(const char *folder, const struct authority_pair *pair, struct error *err)
+{
+    CLEANUP_FREE char *key_path = pair_path(folder, pair->number, "key");
+    CLEANUP_FREE char *certificate_path = pair_path(folder, pair->number, "crt");
+    CLEANUP_FREE char *pem = tls_certificate_write(pair->certificate);
+    if (!pem || !key_path || !certificate_path) {
+        return error_set_errno(err, ENOMEM, "cannot make an authority");
+    }
+    int result = tls_key_write(key_path, pair->key, err);
+    return result < 0 ? result : file_write_atomic(certificate_path, pem, strlen(pem), 0644, err);
+}
+
 int authority_make_pair(const char *folder, int64_t number, struct authority_pair *ret_pair,
                         struct error *err)
 {
     struct authority_pair pair = {.number = number};
-    CLEANUP_FREE char *key_path = pair_path(folder, number, "key");
-    CLEANUP_FREE char *certificate_path = pair_path(folder, number, "crt");
     int result = fill_pair(&pair, err);
-    CLEANUP_FREE char *pem = result == 0 ? tls_certificate_write(pair.certificate) : NULL;
-    if (result == 0 && (!pem || !key_path || !certificate_path)) {
-        result = error_set_errno(err, ENOMEM, "cannot make an authority");
-    }
     if (result == 0) {
-        result = tls_key_write(key_path, pair.key, err);
-    }
-    if (result == 0) {
-        result = file_write_atomic(certificate_path, pem, strlen(pem), 0644, err);
+        result = write_pair(folder, &pair, err);
     }
     if (result < 0) {
         authority_pair_done(&pair);

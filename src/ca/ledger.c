@@ -288,11 +288,15 @@ int authority_make_revocations(const struct authority *authority, char **ret_pem
             result = error_set_errno(err, ENOMEM, "cannot list what is revoked");
         }
     }
-    if (result == 0) {
-        *ret_pem = strndup((const char *)all.data, all.length);
+    if (result < 0) {
+        return result;
     }
-    return result == 0 && !*ret_pem ? error_set_errno(err, ENOMEM, "cannot list what is revoked")
-                                    : result;
+    char *pem = all.data ? strndup((const char *)all.data, all.length) : NULL;
+    if (!pem) {
+        return error_set_errno(err, ENOMEM, "cannot list what is revoked");
+    }
+    *ret_pem = pem;
+    return 0;
 }
 
 /* ---- what it tells ---- */

@@ -162,6 +162,9 @@ int ca_join_command(struct cli *cli, struct error *err)
     if (result == 0) {
         result = store(answer, folder, &token, err);
     }
+    if (result < 0) {
+        tls_folder_abandon(folder, token.role);
+    }
     OPENSSL_cleanse(token.secret, sizeof(token.secret));
     return result < 0 ? result : print(cli, &token, folder, err);
 }

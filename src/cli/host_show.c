@@ -1,6 +1,7 @@
 /* drover host show. */
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "cli/command.h"
 #include "cli/fields.h"
@@ -94,6 +95,17 @@ static void print_peers(const struct terminal *output, const json_t *peers)
     }
 }
 
+static void print_certificate(const struct terminal *output, const json_t *certificate)
+{
+    char end[32];
+    const char *problem = field_text(certificate, "problem");
+    if (json_is_object(certificate)) {
+        clock_format_utc(field_number(certificate, "not_after") * NANOSECONDS_PER_SECOND, end);
+        output_line(output, "certificate", "%s%.10s", problem[0] ? problem : "until ",
+                    problem[0] ? "" : end);
+    }
+}
+
 int host_show_command(struct cli *cli, struct error *err)
 {
     CLEANUP_JSON json_t *host = NULL;
@@ -113,6 +125,7 @@ int host_show_command(struct cli *cli, struct error *err)
     print_migration_addresses(output, json_object_get(host, "migration_addresses"));
     output_text(output, "encryption", host, "migration_encryption");
     print_peers(output, json_object_get(host, "peers"));
+    print_certificate(output, json_object_get(host, "certificate"));
     print_recoveries(output, json_object_get(host, "recoveries"));
     return 0;
 }

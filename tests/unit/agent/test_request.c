@@ -110,9 +110,34 @@ static void what_is_no_number_in_range_is_refused(void **state)
     }
 }
 
+static void each_call_is_for_some(void **state)
+{
+    static const struct {
+        enum caller_kind kind;
+        bool is_peer;
+        int results[4]; /* by enum access */
+    } rows[] = {
+        {CALLER_OPERATOR, false, {0, 0, 0, 0}},
+        {CALLER_HOST, true, {-EACCES, 0, 0, 0}},
+        {CALLER_HOST, false, {-EACCES, -EACCES, 0, 0}},
+        {CALLER_NOBODY, false, {-EKEYREJECTED, -EKEYREJECTED, -EKEYREJECTED, 0}},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct caller caller = {.kind = rows[i].kind, .name = "h2"};
+        for (int access = ACCESS_OPERATOR; access <= ACCESS_ANYONE; access++) {
+            struct error err = ERROR_NONE;
+            assert_int_equal(
+                request_check_access(&caller, (enum access)access, rows[i].is_peer, "h1", &err),
+                rows[i].results[access]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_call_is_for_some),
         cmocka_unit_test(a_call_is_found_by_method_and_path),
         cmocka_unit_test(another_path_is_nowhere),
         cmocka_unit_test(another_method_is_told_from_another_path),
