@@ -12,9 +12,12 @@
 
 static int refuse_living(const struct datastore *datastore, const char *host, struct error *err)
 {
+    bool sanlock = datastore->lease.kind == LEASE_SANLOCK;
     error_set(err, EBUSY, "host %s beats on datastore %s", host, datastore->name);
-    return error_remedy(err, "stop its VMs on the datastore, then its guard: systemctl stop "
-                             "drover-guard");
+    return error_remedy(err,
+                        "stop its VMs on the datastore, then its guard: systemctl stop "
+                        "drover-guard%s",
+                        sanlock ? ", and sanlock: sanlock client shutdown -f 1" : "");
 }
 
 /* How long it takes until all hosts are known to be still; 0: they are. */

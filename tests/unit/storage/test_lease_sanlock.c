@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "storage/lease_change.h"
 #include "storage/lease_kind.h"
 
 #define HEARTBEAT (2 * NANOSECONDS_PER_SECOND)
@@ -131,6 +132,49 @@ static void a_dead_daemon_renews_nothing(void **state)
     restart_daemon(2);
     await_health(observer, "h2", HOST_ALIVE, 8 * HEARTBEAT);
     observer_close(observer);
+}
+
+/* In a process of its own on host 2, whose daemon is in no lockspace: a host whose number is free
+ * has joined in half of the time. Sanlock itself watches for its take-over time before it gives up.
+ */
+static void beat_as_another(const char *host)
+{
+    struct error err = ERROR_NONE;
+    struct renewal *renewal = NULL;
+    uint64_t proven;
+    uint64_t patience = (getenv(SLOW_TESTS) ? 60 : 5) * HEARTBEAT;
+    uint64_t begun = clock_monotonic_ns();
+    int result = renewal_open(world_datastore(), host, "machine2", NULL, &renewal, &err);
+    while (result != -EBUSY && clock_monotonic_ns() - begun < patience) {
+        result = renewal_renew(renewal, &proven, &err);
+        if (result >= 0) {
+            _exit(1);
+        }
+        clock_sleep_ns(HEARTBEAT / 10);
+    }
+    printf("# after %.1f s: %s\n", (double)(clock_monotonic_ns() - begun) / 1e9, err.message);
+    fflush(stdout);
+    _exit(result == -EBUSY || (result == -EAGAIN && !getenv(SLOW_TESTS)) ? 0 : 2);
+}
+
+static void another_machine_of_the_same_name_is_refused(void **state)
+{
+    int status;
+    (void)state;
+    world_kill_daemon(2);
+    world_start_daemon(2);
+    pid_t pid = fork();
+    if (pid == 0) {
+        beat_as_another("h1");
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    struct observer *observer = open_observer();
+    look(observer, "h1");
+    await_health(observer, "h1", HOST_ALIVE, 4 * HEARTBEAT);
+    observer_close(observer);
+    world_kill_daemon(2);
+    restart_daemon(2);
 }
 
 /* ---- a host that is frozen ---- */
@@ -252,15 +296,47 @@ static void the_take_over_takes_its_time(void **state)
     observer_close(observer);
 }
 
+static bool go_on(void *context, uint64_t left_ns)
+{
+    (void)context;
+    (void)left_ns;
+    return true;
+}
+
+static void files_take_over_when_all_daemons_are_gone(void **state)
+{
+    struct error err = ERROR_NONE;
+    struct lease_settings files = {.kind = LEASE_LOCAL};
+    struct datastore changed = *world_datastore();
+    struct lease lease;
+    (void)state;
+    if (!getenv(SLOW_TESTS)) {
+        print_message("# skipped: it takes 70 s, and " SLOW_TESTS " is not set\n");
+        skip();
+    }
+    world_write("web1/vm.json", "{}", 2);
+    assert_int_equal(world_advance(1, 0, "h1"), 0);
+    assert_int_equal(world_advance(1, 1, ""), 0);
+    assert_int_equal(lease_change(world_datastore(), &files, go_on, NULL, &err), -EBUSY);
+    assert_non_null(strstr(err.remedy, "sanlock client shutdown"));
+    world_kill_daemon(1);
+    assert_int_equal(lease_change(world_datastore(), &files, go_on, NULL, &err), 0);
+    assert_int_equal(datastore_open(changed.name, changed.path, &changed, &err), 0);
+    assert_int_equal(lease_read(&changed, "web1", &lease, &err), 0);
+    assert_int_equal(lease.epoch, 2);
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
         world_test(hosts_whose_daemons_renew_are_alive),
         world_test(a_dead_daemon_renews_nothing),
+        world_test(another_machine_of_the_same_name_is_refused),
         world_test(a_host_frozen_while_it_takes_an_epoch_does_not_win),
         world_test(a_damaged_record_is_refused_by_name),
         world_test(an_adopted_epoch_goes_on),
         world_test(the_take_over_takes_its_time),
+        world_test(files_take_over_when_all_daemons_are_gone),
     };
     return world_run(tests, argc, argv);
 }
