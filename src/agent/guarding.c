@@ -92,11 +92,13 @@ static int refuse(const struct agent *agent, const struct datastore *datastore, 
                         agent->config->host, datastore->path);
 }
 
-int guarding_check(struct agent *agent, const struct datastore *datastore, struct error *err)
+int guarding_mark(struct agent *agent, const struct datastore *datastore, uint64_t *ret_lapses,
+                  struct error *err)
 {
     struct deadline_state state;
     struct error reason = ERROR_NONE;
     CLEANUP_FREE char *path = page_path(agent, datastore);
+    *ret_lapses = 0;
     if (!guarding_applies(datastore)) {
         return 0;
     }
@@ -110,11 +112,18 @@ int guarding_check(struct agent *agent, const struct datastore *datastore, struc
     if (result < 0) {
         return refuse(agent, datastore, reason.message, err);
     }
+    *ret_lapses = state.lapses;
     if (!deadline_has_passed(state.deadline_ns)) {
         return 0;
     }
     return refuse(agent, datastore, state.reason[0] ? state.reason : "drover-guard does not run",
                   err);
+}
+
+int guarding_check(struct agent *agent, const struct datastore *datastore, struct error *err)
+{
+    uint64_t lapses;
+    return guarding_mark(agent, datastore, &lapses, err);
 }
 
 int guarding_open(struct agent *agent, const struct datastore *datastore, int *ret_fd,

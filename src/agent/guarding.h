@@ -20,6 +20,12 @@ bool guarding_applies(const struct datastore *datastore);
 /* 0 when VMs may run; -EHOSTUNREACH when no deadline is ahead, saying why and what to do. */
 int guarding_check(struct agent *agent, const struct datastore *datastore, struct error *err);
 
+/* As guarding_check(), and marks this stretch of time in which the deadline never passed: what is
+ * started later (launch_start()) starts only in the same stretch. To be called before the lease is
+ * taken. */
+int guarding_mark(struct agent *agent, const struct datastore *datastore, uint64_t *ret_lapses,
+                  struct error *err);
+
 /* The deadline page for a VM's QEMU: a descriptor, or -1 with 0 returned where there is none. */
 int guarding_open(struct agent *agent, const struct datastore *datastore, int *ret_fd,
                   struct error *err);

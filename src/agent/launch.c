@@ -27,6 +27,7 @@ struct files {
     int kernel;
     int initrd;
     int deadline;
+    uint64_t lapses; /* that the deadline must show */
 };
 
 static void files_init(struct files *files)
@@ -201,6 +202,7 @@ static int start_qemu(const struct agent *agent, struct vm *vm, const struct fil
         .kernel_fd = files->kernel,
         .initrd_fd = files->initrd,
         .deadline_fd = files->deadline,
+        .deadline_lapses = files->lapses,
         .kernel_arguments = config->arguments[0] ? config->arguments : NULL,
         .uid = vm->runtime.uid,
         .gid = vm->runtime.uid,
@@ -238,10 +240,11 @@ static int take_slot(struct agent *agent, struct vm *vm, struct error *err)
 
 /* Recorded before there is a process, so that an agent that comes after us looks for one. */
 static int start_recorded(struct agent *agent, struct vm *vm, const struct launch_shadow *shadow,
-                          struct error *err)
+                          uint64_t lapses, struct error *err)
 {
     CLEANUP_FILES struct files files;
     files_init(&files);
+    files.lapses = lapses;
     vm->runtime.shadow = shadow != NULL;
     int result = record_make_folder(agent->config, vm, err);
     if (result == 0) {
@@ -266,13 +269,13 @@ static int start_recorded(struct agent *agent, struct vm *vm, const struct launc
 }
 
 int launch_start(struct agent *agent, struct vm *vm, const struct launch_shadow *shadow,
-                 struct error *err)
+                 uint64_t lapses, struct error *err)
 {
     int result = take_slot(agent, vm, err);
     if (result < 0) {
         return result;
     }
-    result = start_recorded(agent, vm, shadow, err);
+    result = start_recorded(agent, vm, shadow, lapses, err);
     if (result < 0) {
         struct error ignored = ERROR_NONE;
         if (launch_end(agent, vm, &ignored) < 0) {

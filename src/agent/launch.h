@@ -22,10 +22,10 @@ struct launch_shadow {
     void *context;
 };
 
-/* Starts QEMU for a claimed VM: running (`shadow` NULL), or as a shadow. Fills vm->runtime. On
- * failure nothing is left. */
+/* Starts QEMU for a claimed VM: running (`shadow` NULL), or as a shadow. `lapses` is from
+ * guarding_mark(). Fills vm->runtime. On failure nothing is left. */
 int launch_start(struct agent *agent, struct vm *vm, const struct launch_shadow *shadow,
-                 struct error *err);
+                 uint64_t lapses, struct error *err);
 
 /* Ends QEMU, and whatever else runs as the VM's users, and removes the run folder, memory and slot.
  * vm->has_runtime is false afterwards. */

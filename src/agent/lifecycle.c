@@ -56,10 +56,14 @@ static int take_and_launch(struct job *job, struct task *task, struct error *err
 {
     struct agent *agent = job->agent;
     struct vm *vm = &job->vm;
-    int result = ownership_take(agent, vm, job->claim, task, err);
+    uint64_t lapses;
+    int result = guarding_mark(agent, &vm->datastore, &lapses, err);
+    if (result == 0) {
+        result = ownership_take(agent, vm, job->claim, task, err);
+    }
     if (result == 0) {
         task_set_phase(task, "start");
-        result = launch_start(agent, vm, NULL, err);
+        result = launch_start(agent, vm, NULL, lapses, err);
     }
     if (result == 0) {
         inventory_set_runtime(agent->inventory, vm);
@@ -75,9 +79,6 @@ static int start_vm(struct job *job, struct task *task, struct error *err)
     int result = vm_folder_load(&vm->datastore, vm->config.name, &vm->config, err);
     if (result == 0) {
         result = refuse_devices(vm, err);
-    }
-    if (result == 0) {
-        result = guarding_check(agent, &vm->datastore, err);
     }
     if (result == 0) {
         result = agent_admit(agent, &vm->config, err);

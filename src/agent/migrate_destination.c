@@ -223,11 +223,16 @@ static int start_both(struct incoming *incoming, struct mover_setup *setup, stru
     const struct agent_config *config = incoming->agent->config;
     struct vm *vm = &incoming->vm;
     struct launch_shadow shadow = {populate_begin, incoming->populate};
-    int result = agent_admit(incoming->agent, &vm->config, err);
+    uint64_t lapses;
+    int result = guarding_mark(incoming->agent, &vm->datastore, &lapses, err);
     if (result < 0) {
         return result;
     }
-    result = launch_start(incoming->agent, vm, &shadow, err);
+    result = agent_admit(incoming->agent, &vm->config, err);
+    if (result < 0) {
+        return result;
+    }
+    result = launch_start(incoming->agent, vm, &shadow, lapses, err);
     if (result == 0) {
         inventory_set_runtime(incoming->agent->inventory, vm);
     }

@@ -146,6 +146,9 @@ static void end_writing(struct deadline_page *page)
 
 void deadline_extend(struct deadline_page *page, uint64_t renewed_ns, uint64_t deadline_ns)
 {
+    if (deadline_has_passed(deadline_page_moment(page))) {
+        atomic_fetch_add(&page->lapses, 1);
+    }
     atomic_store_explicit(&page->deadline_ns, deadline_ns, memory_order_release);
     begin_writing(page);
     uint64_t counter = atomic_load_explicit(&page->counter, memory_order_relaxed);
@@ -170,6 +173,7 @@ static void read_once(const struct deadline_page *page, struct deadline_state *s
 {
     uint64_t words[DEADLINE_REASON_WORDS];
     state->deadline_ns = deadline_page_moment(page);
+    state->lapses = deadline_page_lapses(page);
     state->counter = atomic_load_explicit(&page->counter, memory_order_acquire);
     state->renewed_ns = atomic_load_explicit(&page->renewed_ns, memory_order_acquire);
     state->failure = (int)atomic_load_explicit(&page->failure, memory_order_acquire);

@@ -24,6 +24,7 @@
 /* What a page says at one moment. */
 struct deadline_state {
     uint64_t deadline_ns;
+    uint64_t lapses;
     uint64_t renewed_ns;
     uint64_t counter;
     int failure;      /* errno of the last attempt to renew; 0: it succeeded */
@@ -40,7 +41,7 @@ char *deadline_path(const char *run_folder, const char *datastore_uuid);
 int deadline_create(const char *path, struct deadline_page **ret_page, struct error *err);
 
 /* A renewal whose write began at `renewed_ns` has succeeded: machines may run until `deadline_ns`.
- */
+ * When the deadline before had passed, those that stood under it may not: that is a lapse. */
 void deadline_extend(struct deadline_page *page, uint64_t renewed_ns, uint64_t deadline_ns);
 
 /* The last renewal failed; the deadline stays. */

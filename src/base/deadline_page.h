@@ -21,6 +21,10 @@ struct deadline_page {
     _Atomic uint32_t version;
     _Atomic uint64_t deadline_ns; /* CLOCK_BOOTTIME; 0: nothing may run */
 
+    /* How often the deadline was moved on after it had passed; changes before deadline_ns does. As
+     * long as it is the same no other host can have taken anything over. */
+    _Atomic uint64_t lapses;
+
     /* For people. `sequence` is odd while the guard writes them: who reads looks at it twice. */
     _Atomic uint64_t sequence;
     _Atomic uint64_t renewed_ns; /* CLOCK_BOOTTIME, when the last renewal's write began */
@@ -42,4 +46,10 @@ static inline bool deadline_page_is_valid(const struct deadline_page *page)
 static inline uint64_t deadline_page_moment(const struct deadline_page *page)
 {
     return atomic_load_explicit(&page->deadline_ns, memory_order_acquire);
+}
+
+/* Read it after deadline_page_moment() to learn whether that moment is of the same stretch. */
+static inline uint64_t deadline_page_lapses(const struct deadline_page *page)
+{
+    return atomic_load_explicit(&page->lapses, memory_order_acquire);
 }

@@ -99,7 +99,7 @@ struct launch_environment {
 };
 
 static void prepare_environment(struct launch_environment *environment, const char *library,
-                                int device, int deadline_fd)
+                                int device, int deadline_fd, uint64_t deadline_lapses)
 {
     size_t count = 0;
     environment->variables[count++] = "PATH=/usr/local/bin:/usr/bin:/bin";
@@ -113,8 +113,8 @@ static void prepare_environment(struct launch_environment *environment, const ch
         environment->variables[count++] = environment->device;
     }
     if (deadline_fd >= 0) {
-        snprintf(environment->deadline, sizeof(environment->deadline), "%s=%d",
-                 PRELOAD_DEADLINE_VARIABLE, deadline_fd);
+        snprintf(environment->deadline, sizeof(environment->deadline), "%s=%d,%" PRIu64,
+                 PRELOAD_DEADLINE_VARIABLE, deadline_fd, deadline_lapses);
         environment->variables[count++] = environment->deadline;
     }
     environment->variables[count] = NULL;
@@ -206,7 +206,7 @@ static int start_process(const struct qemu_machine *machine, struct process_iden
     if (result < 0) {
         return result;
     }
-    prepare_environment(&environment, library, device, line.deadline_fd);
+    prepare_environment(&environment, library, device, line.deadline_fd, machine->deadline_lapses);
     struct process_spec spec = {.arguments = (const char *const *)line.arguments,
                                 .environment = environment.variables,
                                 .fds = line.fds,

@@ -56,7 +56,8 @@ struct qemu_machine {
     uid_t uid;
     gid_t gid;
     int deadline_fd; /* base/deadline.h: QEMU ends at its deadline; borrowed; -1: it has none */
-    bool incoming;   /* a shadow: -incoming defer, stopped, waits for device state */
+    uint64_t deadline_lapses; /* as they were before the lease was taken: else it does not start */
+    bool incoming;            /* a shadow: -incoming defer, stopped, waits for device state */
 
     /* Called as soon as the RAM file is there, with its descriptor, before QEMU runs; may be NULL.
      */

@@ -17,5 +17,5 @@
  */
 #define QEMU_DEADLINE_FD 902
 
-/* Names the inherited descriptor of the deadline page. */
+/* "FD,LAPSES": the inherited descriptor of the deadline page, and the lapses that it must show. */
 #define PRELOAD_DEADLINE_VARIABLE "DROVER_DEADLINE"

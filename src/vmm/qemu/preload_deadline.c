@@ -11,7 +11,7 @@
  * A deadline that has passed is final, whatever the page says afterwards: a host that was frozen
  * and comes back may renew its lease before this process runs again, and by then somebody else may
  * run the machine. So the thread reads the page first and the clock after it, and dies when it is
- * late.
+ * late. So may it be between the taking of the lease and the timer: then the page has seen a lapse.
  *
  * Fails closed: what cannot be armed ends QEMU before it is one. QEMU's command line names
  * QEMU_DEADLINE_FD, which is there only once the timer is armed, so a QEMU into which this library
@@ -19,6 +19,7 @@
  */
 #include "vmm/qemu/preload_deadline.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -139,7 +140,7 @@ static void map_page(struct watch *watch, int fd)
     mlock(watch->page, DEADLINE_PAGE_SIZE); /* where it is allowed */
 }
 
-static void arm_first(struct watch *watch)
+static void arm_first(struct watch *watch, uint64_t lapses)
 {
     struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL};
     if (timer_create(CLOCK_BOOTTIME, &event, &watch->timer) < 0) {
@@ -148,21 +149,25 @@ static void arm_first(struct watch *watch)
     if (arm(watch, deadline_page_moment(watch->page)) < 0) {
         give_up("drover: the deadline has passed: drover-guard does not renew it");
     }
+    if (deadline_page_lapses(watch->page) != lapses) {
+        give_up("drover: the deadline passed after this machine's lease was taken");
+    }
 }
 
 void preload_arm_deadline(void)
 {
-    const char *number = getenv(PRELOAD_DEADLINE_VARIABLE);
-    if (!number) {
+    const char *numbers = getenv(PRELOAD_DEADLINE_VARIABLE);
+    int fd;
+    uint64_t lapses;
+    if (!numbers) {
         return;
     }
-    int fd = atoi(number); /* written by qemu_start(), never by a user */
     struct watch *watch = malloc(sizeof(*watch));
-    if (!watch) {
-        give_up("drover: no memory for the deadline");
+    if (!watch || sscanf(numbers, "%d,%" SCNu64, &fd, &lapses) != 2) {
+        give_up("drover: cannot follow the deadline");
     }
     map_page(watch, fd);
-    arm_first(watch);
+    arm_first(watch, lapses);
     if (start_thread(watch) != 0) {
         give_up("drover: no thread to follow the deadline");
     }

@@ -60,6 +60,22 @@ static void what_is_extended_is_seen(void **state)
     deadline_unmap(page);
 }
 
+static void what_was_extended_too_late_is_a_lapse(void **state)
+{
+    struct deadline_page *page = create(state);
+    uint64_t now = clock_boottime_ns();
+    uint64_t ahead = now + 5 * NANOSECONDS_PER_SECOND;
+    deadline_extend(page, now, ahead);
+    uint64_t lapses = look(state).lapses;
+    deadline_extend(page, now, ahead + 1);
+    assert_int_equal(look(state).lapses, lapses);
+    deadline_extend(page, now, now);
+    assert_int_equal(look(state).lapses, lapses);
+    deadline_extend(page, now, ahead);
+    assert_int_equal(look(state).lapses, lapses + 1);
+    deadline_unmap(page);
+}
+
 static void a_failure_keeps_the_deadline_and_gives_its_reason(void **state)
 {
     struct deadline_page *page = create(state);
@@ -165,6 +181,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         scratch_test(a_new_page_has_passed),
         scratch_test(what_is_extended_is_seen),
+        scratch_test(what_was_extended_too_late_is_a_lapse),
         scratch_test(a_failure_keeps_the_deadline_and_gives_its_reason),
         scratch_test(the_next_guard_goes_on_with_the_same_page),
         scratch_test(an_unfinished_write_stops_nobody),
