@@ -25,8 +25,7 @@ static struct {
     struct datastore datastore;
     struct lease_settings settings;
     pid_t daemons[WORLD_HOSTS + 1];
-    bool is_covered;     /* the view is not the plain store */
-    const char *problem; /* why there is no world */
+    bool is_covered; /* the view is not the plain store */
 } world;
 
 static void require(bool holds, const char *what)
@@ -344,25 +343,21 @@ static void world_end(void)
     }
 }
 
-static void skip_all(void **state)
+/* Every test skipped, in TAP of our own: cmocka's skip() says "not ok". */
+static int skip_all(const struct CMUnitTest *tests, size_t count, const char *reason)
 {
-    (void)state;
-    print_message("# skipped: %s\n", world.problem);
-    skip();
+    printf("1..%zu\n", count);
+    for (size_t i = 0; i < count; i++) {
+        printf("ok %zu - %s # SKIP %s\n", i + 1, tests[i].name, reason);
+    }
+    return 0;
 }
 
 int world_run_tests(const struct CMUnitTest *tests, size_t count, int argc, char **argv)
 {
-    world.problem = world_begin(argc, argv);
-    CLEANUP_FREE struct CMUnitTest *run = calloc(count, sizeof(*run));
-    for (size_t i = 0; run && i < count; i++) {
-        run[i] = tests[i];
-        if (world.problem) {
-            run[i] = (struct CMUnitTest)cmocka_unit_test(skip_all);
-            run[i].name = tests[i].name;
-        }
-    }
-    int result = _cmocka_run_group_tests(argv[0], run, count, NULL, NULL);
+    const char *problem = world_begin(argc, argv);
+    int result = problem ? skip_all(tests, count, problem)
+                         : _cmocka_run_group_tests(argv[0], tests, count, NULL, NULL);
     world_end();
     return result;
 }
