@@ -2,8 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "agent/agent.h"
 #include "agent/lifecycle.h"
@@ -15,6 +13,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/socket.h"
 #include "storage/vm_folder.h"
 
 #define STOP_TIMEOUT_S_MOST 86400
@@ -308,7 +307,6 @@ int open_vm_console(void *context, const char *name, char ret_uuid[UUID_TEXT_SIZ
 {
     struct agent *agent = context;
     struct vm vm;
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     int result = inventory_find(agent->inventory, name, &vm, err);
     if (result < 0) {
         return result;
@@ -318,14 +316,11 @@ int open_vm_console(void *context, const char *name, char ret_uuid[UUID_TEXT_SIZ
                          agent->config->host);
     }
     CLEANUP_FREE char *path = record_path(agent->config, vm.config.uuid, "qemu/serial.sock");
-    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (!path || fd < 0 || strlen(path) >= sizeof(address.sun_path)) {
-        return error_set(err, EIO, "cannot reach the console of VM %s", vm.config.name);
-    }
-    strcpy(address.sun_path, path);
-    if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-        return error_set_errno(err, errno == EAGAIN ? EBUSY : errno,
-                               "cannot reach the console of VM %s", vm.config.name);
+    CLEANUP_CLOSE int fd = path ? socket_connect_unix_at_once(path, err)
+                                : error_set_errno(err, ENOMEM, "no memory for a path");
+    if (fd < 0) {
+        err->code = err->code == EAGAIN ? EBUSY : err->code;
+        return error_wrap(err, "cannot reach the console of VM %s", vm.config.name);
     }
     strcpy(ret_uuid, vm.config.uuid);
     return steal_fd(&fd);

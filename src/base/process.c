@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -79,22 +78,22 @@ static int place_fds(const struct process_spec *spec, const int parked[FDS_MOST]
     return 0;
 }
 
-/* The raw calls: glibc's wrappers would signal threads that this child does not have. Leaving uid 0
- * empties the capability sets; no_new_privs keeps any exec from filling them again. */
-static int take_identity(const struct process_spec *spec)
+/* Why a child did not become its program. */
+struct failure {
+    int reason;     /* -errno */
+    char doing[64]; /* empty: exec itself, or what comes before */
+};
+
+static int give_up_privileges(const struct process_spec *spec, const char **ret_doing)
 {
-    if (spec->uid != 0) {
-        if (syscall(SYS_setgroups, 0, NULL) < 0 ||
-            syscall(SYS_setresgid, spec->gid, spec->gid, spec->gid) < 0 ||
-            syscall(SYS_setresuid, spec->uid, spec->uid, spec->uid) < 0 ||
-            prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
-            return -errno;
-        }
+    if (spec->uid == 0) {
+        return 0;
     }
-    return 0;
+    int result = spec->confinement ? confine_enter(spec->confinement, ret_doing) : 0;
+    return result < 0 ? result : confine_become(spec->uid, spec->gid, spec->confinement, ret_doing);
 }
 
-static int prepare_child(const struct process_spec *spec)
+static int prepare_child(const struct process_spec *spec, const char **ret_doing)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -107,7 +106,7 @@ static int prepare_child(const struct process_spec *spec)
         (result = place_fds(spec, parked)) < 0) {
         return result;
     }
-    return take_identity(spec);
+    return give_up_privileges(spec, ret_doing);
 }
 
 /* Never returns: the program runs, or the reason it does not goes into the pipe. */
@@ -116,14 +115,18 @@ static void run_child(const struct process_spec *spec, int status_pipe)
     static const char *const default_environment[] = {
         "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", NULL};
     status_pipe = fcntl(status_pipe, F_DUPFD_CLOEXEC, first_parked_fd(spec));
-    int result = prepare_child(spec);
+    const char *doing = NULL;
+    int result = prepare_child(spec, &doing);
     if (result == 0) {
+        doing = NULL;
         execvpe(spec->arguments[0], (char *const *)spec->arguments,
                 (char *const *)(spec->environment ? spec->environment : default_environment));
         result = -errno;
     }
-    ssize_t written = write(status_pipe, &result, sizeof(result));
-    _exit(written == sizeof(result) ? 127 : 126);
+    struct failure failure = {.reason = result};
+    strncpy(failure.doing, doing ? doing : "", sizeof(failure.doing) - 1);
+    ssize_t written = write(status_pipe, &failure, sizeof(failure));
+    _exit(written == sizeof(failure) ? 127 : 126);
 }
 
 /* ---- in the parent ---- */
@@ -158,14 +161,19 @@ static int read_start_time(pid_t pid, uint64_t *ret_start_time)
 }
 
 /* What the child wrote before it could become the program; 0 when it did. */
-static int read_exec_failure(int reader)
+static int read_failure(int reader, const char *program, struct error *err)
 {
-    int reason = 0;
+    struct failure failure;
     ssize_t length;
     do {
-        length = read(reader, &reason, sizeof(reason));
+        length = read(reader, &failure, sizeof(failure));
     } while (length < 0 && errno == EINTR);
-    return length == sizeof(reason) ? reason : 0;
+    if (length != sizeof(failure)) {
+        return 0;
+    }
+    return failure.doing[0]
+               ? error_set_errno(err, failure.reason, "cannot start %s: %s", program, failure.doing)
+               : error_set_errno(err, failure.reason, "cannot start %s", program);
 }
 
 static int check_spec(const struct process_spec *spec, struct error *err)
@@ -204,10 +212,10 @@ int process_start(const struct process_spec *spec, struct process_identity *ret_
         run_child(spec, writer);
     }
     close_fd(&writer);
-    int reason = read_exec_failure(reader);
-    if (reason != 0) {
+    result = read_failure(reader, spec->arguments[0], err);
+    if (result < 0) {
         waitpid(pid, NULL, 0);
-        return error_set_errno(err, reason, "cannot start %s", spec->arguments[0]);
+        return result;
     }
     uint64_t start_time;
     result = read_start_time(pid, &start_time);

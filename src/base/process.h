@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/confine.h"
 #include "base/error.h"
 
 /* A descriptor that the child gets, under the number it will have there. */
@@ -25,7 +26,8 @@ struct process_spec {
     size_t fd_count;
     const char *log_path; /* where standard output and error are appended; NULL: inherited */
     uid_t uid;            /* 0: stay as we are; otherwise this uid and gid, no other group, no */
-    gid_t gid;            /* capability and no_new_privs */
+    gid_t gid;            /* capability, none to be had again, and no_new_privs */
+    const struct confinement *confinement; /* what else it gives up, with a uid; NULL: nothing */
 };
 
 /* Who a process is: survives our own restart when stored. */

@@ -82,21 +82,66 @@ int socket_listen_unix(const char *path, mode_t mode, struct error *err)
     return steal_fd(&fd);
 }
 
-int socket_connect_unix(const char *path, struct error *err)
+/* The socket's file, which no link of another's choosing stands for, however the path is changed
+ * meanwhile. */
+static int open_socket_file(const char *path, struct stat *ret_status, struct error *err)
+{
+    CLEANUP_CLOSE int file = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (file < 0 || fstat(file, ret_status) < 0) {
+        return error_set_errno(err, errno, "cannot connect to %s", path);
+    }
+    if (!S_ISSOCK(ret_status->st_mode)) {
+        return error_set(err, ENOTSOCK, "cannot connect to %s: it is not a socket", path);
+    }
+    return steal_fd(&file);
+}
+
+/* Who listens is known from the moment of listen(2). */
+static int check_listener(int fd, uid_t owner, const char *path, struct error *err)
+{
+    struct ucred peer;
+    socklen_t length = sizeof(peer);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) {
+        return error_set_errno(err, errno, "cannot tell who listens on %s", path);
+    }
+    return peer.uid == owner
+               ? 0
+               : error_set(err, EPERM, "another user (%u) than its owner (%u) listens on %s",
+                           peer.uid, owner, path);
+}
+
+static int connect_unix(const char *path, int flags, struct error *err)
 {
     struct sockaddr_un address;
+    struct stat status;
     int result = unix_address(path, &address, err);
     if (result < 0) {
         return result;
     }
-    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CLEANUP_CLOSE int file = open_socket_file(path, &status, err);
+    if (file < 0) {
+        return file;
+    }
+    CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
     if (fd < 0) {
         return error_set_errno(err, errno, "cannot make a UNIX socket");
     }
+    snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d", file);
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         return error_set_errno(err, errno, "cannot connect to %s", path);
     }
-    return steal_fd(&fd);
+    result = check_listener(fd, status.st_uid, path, err);
+    return result < 0 ? result : steal_fd(&fd);
+}
+
+int socket_connect_unix(const char *path, struct error *err)
+{
+    return connect_unix(path, 0, err);
+}
+
+int socket_connect_unix_at_once(const char *path, struct error *err)
+{
+    return connect_unix(path, SOCK_NONBLOCK, err);
 }
 
 static int tcp_address(const char *text, uint16_t port, struct sockaddr_storage *ret_address,

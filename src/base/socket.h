@@ -12,8 +12,13 @@
  */
 int socket_listen_unix(const char *path, mode_t mode, struct error *err);
 
-/* Connects to a UNIX socket. Returns a descriptor. */
+/* Connects to a UNIX socket that its file's owner listens on (-EPERM: another does; -ELOOP,
+ * -ENOTSOCK: a link or something else is in its place): a folder that belongs to somebody less
+ * privileged than we are may hold anything. Returns a descriptor. */
 int socket_connect_unix(const char *path, struct error *err);
+
+/* As socket_connect_unix(), without waiting (-EAGAIN: its queue is full); non-blocking. */
+int socket_connect_unix_at_once(const char *path, struct error *err);
 
 /* Listens on a numeric address ("10.0.0.1", "::1"); port 0 picks one. ret_port may be NULL. */
 int socket_listen_tcp(const char *address, uint16_t port, uint16_t *ret_port, struct error *err);

@@ -17,13 +17,13 @@
 #define REGIONS_MOST 16384u /* of one PAGEMAP_SCAN call; it is resumed where it stopped */
 #define SKIP_LEAST 256u     /* pages; scanning fewer of them costs less than another call */
 
-static int watch_file(int fd)
+int engine_tracker_make_watch(int memory_fd, struct error *err)
 {
     char path[64];
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", memory_fd);
     CLEANUP_CLOSE int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (watch < 0 || inotify_add_watch(watch, path, IN_MODIFY) < 0) {
-        return -1;
+        return error_set_errno(err, errno, "cannot watch the guest's RAM file");
     }
     return steal_fd(&watch);
 }
@@ -51,7 +51,6 @@ int engine_tracker_init(struct engine_tracker *tracker, int userfaultfd, int pag
         return error_set(err, ENOMEM, "no memory to track the guest's %llu pages",
                          (unsigned long long)pages);
     }
-    tracker->watch = watch_file(memory_fd);
     return 0;
 }
 

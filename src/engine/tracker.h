@@ -41,15 +41,16 @@ struct engine_tracker {
     struct page_set unseen; /* what may have been written while it changed hands */
 };
 
-/* Fills the fields above; the descriptors stay the caller's. Call it while the process may still
- * open /proc/self/fd/N of the RAM file for reading, so that it can be watched. 0 or -errno. */
+/* Fills the fields above, without a watch; the descriptors stay the caller's. 0 or -errno. */
 int engine_tracker_init(struct engine_tracker *tracker, int userfaultfd, int pagemap, int memory_fd,
                         uint64_t address, uint64_t memory_size, struct error *err);
 void engine_tracker_done(struct engine_tracker *tracker);
 
-/* For a process that may not open the RAM file by name: takes over an inotify that reports
- * IN_MODIFY of it, made by one who may. Without one every collection looks for zeroes in all of
- * memory. */
+/* An inotify that reports IN_MODIFY of the RAM file, for set_watch(). Made by a process that may
+ * open the file by its name in /proc, which the one that tracks it need not be. */
+int engine_tracker_make_watch(int memory_fd, struct error *err);
+
+/* Takes over a watch. Without one every collection looks for zeroes in all of memory. */
 void engine_tracker_set_watch(struct engine_tracker *tracker, int watch);
 
 /* As engine_source_guest_operations says. start may be called again after stop (a later move). */

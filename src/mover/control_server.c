@@ -128,11 +128,25 @@ static void listen_to_agent(struct control_server *server)
     hang_up(server, err.message);
 }
 
+/* Only who made the control socket may use it: its credentials are those of listen(2). */
+static bool is_agent(const struct control_server *server, int fd)
+{
+    struct ucred maker, peer;
+    socklen_t length = sizeof(maker);
+    return getsockopt(server->listener, SOL_SOCKET, SO_PEERCRED, &maker, &length) == 0 &&
+           getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.uid == maker.uid;
+}
+
 static void welcome_agent(struct control_server *server)
 {
     int agent = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
     struct timeval limit = {.tv_sec = SEND_LIMIT_S};
     if (agent < 0) {
+        return;
+    }
+    if (!is_agent(server, agent)) {
+        log_warning("somebody who is not the agent came to the control socket, and was sent away");
+        close(agent);
         return;
     }
     setsockopt(agent, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));

@@ -4,45 +4,29 @@
  * and holds no privilege.
  */
 #include <errno.h>
-#include <linux/capability.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "mover/control_server.h"
 #include "mover/report.h"
 #include "mover/sample.h"
+#include "mover/sandbox.h"
 #include "mover/session.h"
 #include "mover/setup.h"
 #include "mover/taps.h"
 
-/* For a user other than root: a capability in any set that could be used. */
-static int refuse_capabilities(struct error *err)
-{
-    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct sets[2] = {{0}};
-    if (syscall(SYS_capget, &header, sets) < 0) {
-        return error_set_errno(err, errno, "cannot read this process's capabilities");
-    }
-    if (sets[0].effective | sets[1].effective | sets[0].permitted | sets[1].permitted) {
-        return error_set(err, EPERM,
-                         "drover-mover was started with capabilities, which it must "
-                         "not have");
-    }
-    return 0;
-}
-
 /* What is true from here on: no exec gains anything, nobody of the same user looks into our memory
- * (the move's secret is there), a closed socket is an error and no signal. */
+ * (the move's secret is there), no file has a name, no capability is left, a closed socket is an
+ * error and no signal. */
 static int confine(struct error *err)
 {
     signal(SIGPIPE, SIG_IGN);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) {
         return error_set_errno(err, errno, "cannot confine this process");
     }
-    return geteuid() == 0 ? 0 : refuse_capabilities(err);
+    return sandbox_leave_files(err);
 }
 
 static void log_outcome(const struct mover_setup *setup, enum engine_outcome outcome,
@@ -91,6 +75,9 @@ static int run(struct error *err)
     if (result == 0) {
         result = mover_setup_read(MOVER_SETUP_FD, &setup, err);
         close(MOVER_SETUP_FD);
+    }
+    if (result == 0) {
+        result = sandbox_filter_calls(setup.role, err);
     }
     if (result < 0) {
         return result;

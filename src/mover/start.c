@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -12,7 +11,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/socket.h"
+#include "engine/tracker.h"
 #include "mover/setup_document.h"
+#include "mover/walls.h"
 
 #define FDS_MOST (MOVER_NICS_MOST + MOVER_PATHS_MOST + 9)
 
@@ -58,17 +59,6 @@ static struct mover_setup renumber(const struct mover_setup *setup, int watch, i
     return renumbered;
 }
 
-/* Tells when pages of the RAM file were given back. Made here: the mover may not open the file. */
-static int watch_memory(int memory_fd, struct error *err)
-{
-    CLEANUP_FREE char *path = file_path("/proc/self/fd/%d", memory_fd);
-    CLEANUP_CLOSE int watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (!path || watch < 0 || inotify_add_watch(watch, path, IN_MODIFY) < 0) {
-        return error_set_errno(err, errno, "cannot watch the guest's RAM file");
-    }
-    return steal_fd(&watch);
-}
-
 /* The document in a file without a name, ready to read. */
 static int write_document(int fd, const struct mover_setup *setup, struct error *err)
 {
@@ -101,11 +91,16 @@ static int start(const struct start *start, int control, struct process_identity
     bool tracks = mover_setup_tracks(setup);
     const char *const arguments[] = {start->program, mover_role_name(setup->role), setup->vm_name,
                                      setup->move_id[0] ? setup->move_id : NULL, NULL};
+    struct mover_walls walls;
+    int result = mover_walls_build(&walls, setup, start->program, err);
+    if (result < 0) {
+        return result;
+    }
     CLEANUP_CLOSE int document = memfd_create("drover-mover-setup", MFD_CLOEXEC);
     if (document < 0) {
         return error_set_errno(err, errno, "cannot write the mover's setup");
     }
-    CLEANUP_CLOSE int watch = tracks ? watch_memory(setup->memory_fd, err) : -1;
+    CLEANUP_CLOSE int watch = tracks ? engine_tracker_make_watch(setup->memory_fd, err) : -1;
     if (tracks && watch < 0) {
         return watch;
     }
@@ -121,8 +116,9 @@ static int start(const struct start *start, int control, struct process_identity
                                 .fd_count = placement.count,
                                 .log_path = start->log_path,
                                 .uid = start->uid,
-                                .gid = (gid_t)start->uid};
-    int result = write_document(document, &renumbered, err);
+                                .gid = (gid_t)start->uid,
+                                .confinement = &walls.confinement};
+    result = write_document(document, &renumbered, err);
     explicit_bzero(renumbered.key, sizeof(renumbered.key));
     return result < 0 ? result : process_start(&spec, ret_process, err);
 }

@@ -18,6 +18,7 @@
 #include "vmm/qemu/command_line.h"
 #include "vmm/qemu/machine.h"
 #include "vmm/qemu/qmp.h"
+#include "vmm/qemu/walls.h"
 
 #define START_TIMEOUT_NS (30 * NANOSECONDS_PER_SECOND)
 #define PROBE_NS (200 * NANOSECONDS_PER_MILLISECOND) /* between looks whether QEMU has died */
@@ -207,13 +208,16 @@ static int start_process(const struct qemu_machine *machine, struct process_iden
         return result;
     }
     prepare_environment(&environment, library, device, line.deadline_fd, machine->deadline_lapses);
+    struct qemu_walls walls;
+    qemu_walls_build(&walls, machine, library);
     struct process_spec spec = {.arguments = (const char *const *)line.arguments,
                                 .environment = environment.variables,
                                 .fds = line.fds,
                                 .fd_count = line.fd_count,
                                 .log_path = machine->log_path,
                                 .uid = machine->uid,
-                                .gid = machine->gid};
+                                .gid = machine->gid,
+                                .confinement = &walls.confinement};
     return process_start(&spec, ret_process, err);
 }
 

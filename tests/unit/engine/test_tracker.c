@@ -67,7 +67,9 @@ static int setup(void **state, const char *options)
     assert_int_equal(engine_tracker_init(&fixture->tracker, process->userfaultfd, process->pagemap,
                                          process->memory_fd, process->address, MEMORY_SIZE, &err),
                      0);
-    assert_true(fixture->tracker.watch >= 0);
+    int watch = engine_tracker_make_watch(process->memory_fd, &err);
+    assert_true(watch >= 0);
+    engine_tracker_set_watch(&fixture->tracker, watch);
     assert_int_equal(page_set_init(&fixture->dirty, PAGES), 0);
     assert_int_equal(page_set_init(&fixture->dropped, PAGES), 0);
     return 0;
