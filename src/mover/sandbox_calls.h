@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/sockios.h>
+#include <linux/tls.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -47,6 +48,7 @@ struct sandbox_rule {
 #define MOVE (SANDBOX_SOURCE | SANDBOX_DESTINATION)
 #define TRACK (SANDBOX_SOURCE | SANDBOX_SAMPLE)
 #define SOURCE SANDBOX_SOURCE
+#define SAMPLE SANDBOX_SAMPLE
 #define DESTINATION SANDBOX_DESTINATION
 
 /* CALL: moves make it. SELDOM: only circumstances that no test can make have it made; the reason is
@@ -107,7 +109,7 @@ static const struct sandbox_rule sandbox_rules[] = {
     CALL(sched_getaffinity, SOURCE, NOTHING),
 
     /* the last words of an assertion, and the end after them */
-    SELDOM(getpid, ALL, NOTHING),
+    SELDOM(getpid, SAMPLE, NOTHING),
     SELDOM(gettid, ALL, NOTHING),
     SELDOM(tgkill, ALL, IS(2, SIGABRT)),
     SELDOM(rt_sigaction, ALL, IS(0, SIGABRT)),
@@ -135,8 +137,9 @@ static const struct sandbox_rule sandbox_rules[] = {
     CALL(fcntl, MOVE, IS(1, F_SETFL)),
     CALL(fcntl, MOVE, IS(1, F_SETPIPE_SZ)),
     REFUSE(openat, ENOENT),             /* glibc, for how many processors there are; OpenSSL */
-    SELDOM(sysinfo, SOURCE, NOTHING),   /* glibc, to sort much */
-    SELDOM(getrandom, ALL, NOTHING),
+    CALL(sysinfo, MOVE, NOTHING),       /* OpenSSL; glibc, to sort much */
+    CALL(getrandom, MOVE, NOTHING),
+    CALL(getpid, MOVE, NOTHING),        /* OpenSSL, to notice a fork */
 
     /* connections: its agent's, QEMU's monitor, the other mover's */
     CALL(accept4, MOVE, NOTHING),
@@ -152,6 +155,9 @@ static const struct sandbox_rule sandbox_rules[] = {
     CALL(setsockopt, SOURCE, IS(1, IPPROTO_IP), IS(2, IP_BIND_ADDRESS_NO_PORT)),
     SELDOM(setsockopt, SOURCE, IS(1, IPPROTO_TCP), IS(2, TCP_CONGESTION)), /* the host's choice is BBR */
     CALL(setsockopt, MOVE, IS(1, IPPROTO_TCP), IS(2, TCP_NODELAY)),
+    CALL(setsockopt, MOVE, IS(1, IPPROTO_TCP), IS(2, TCP_ULP)), /* would the kernel encrypt? */
+    SELDOM(setsockopt, MOVE, IS(1, SOL_TLS), IS(2, TLS_TX)),    /* it would */
+    SELDOM(setsockopt, MOVE, IS(1, SOL_TLS), IS(2, TLS_RX)),
     CALL(setsockopt, MOVE, IS(1, SOL_SOCKET), IS(2, SO_SNDTIMEO)),
     CALL(setsockopt, MOVE, IS(1, SOL_SOCKET), IS(2, SO_RCVLOWAT)),
     CALL(getsockopt, MOVE, IS(1, SOL_SOCKET), IS(2, SO_PEERCRED)),
@@ -178,6 +184,7 @@ static const struct sandbox_rule sandbox_rules[] = {
 #undef MOVE
 #undef TRACK
 #undef SOURCE
+#undef SAMPLE
 #undef DESTINATION
 #undef CALL
 #undef SELDOM
