@@ -1,6 +1,6 @@
 /*
  * Every system call that a mover may make once it is confined, by role and, where it matters, by
- * argument. Included by sandbox.c alone.
+ * argument. Included by sandbox.c, and by the program that lists it for the test.
  *
  * Kept right by tests/system/test_mover_calls.py, which traces real moves of every kind: what a
  * mover needs and is not here ends it, and what is here and nobody needs fails the test, but for
@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -40,7 +41,8 @@ struct sandbox_condition {
 struct sandbox_rule {
     int call;
     unsigned roles;
-    int answer; /* errno that it gets instead of being made; 0: it is made */
+    int answer;  /* errno that it gets instead of being made; 0: it is made */
+    bool seldom; /* for the test alone */
     struct sandbox_condition only[SANDBOX_CONDITIONS_MOST]; /* all of them must hold */
 };
 

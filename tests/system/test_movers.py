@@ -16,18 +16,26 @@ ARGUMENTS = ("console=ttyS0 quiet drover.ip=10.9.0.2/24 drover.memory=64M drover
              "drover.memory-pattern=hot:16M")
 
 
-def run_moves(*options, disk=False):
-    """Returns the moves, as move-pair prints them, and what the guest says at last."""
+def command(*options, disk=False):
+    """move-pair with a guest; the test is skipped where there can be none."""
     if os.geteuid() != 0:
         pytest.skip("namespaces and a tmpfs want root")
     if not os.path.exists(f"{GUEST}/initramfs.gz"):
         pytest.skip(f"no guest in {GUEST}: run guest/build-guest {GUEST}")
     arguments = ARGUMENTS + (" drover.disk=/dev/vda drover.disk-size=16M" if disk else "")
-    environment = dict(os.environ, DROVER_MOVER=f"{BUILD}/src/mover/drover-mover",
-                       DROVER_PRELOAD=f"{BUILD}/src/vmm/libdrover-preload.so")
-    done = subprocess.run([PROGRAM, "--kernel", f"{GUEST}/vmlinuz", "--initramfs", f"{GUEST}/initramfs.gz",
-                           "--append", arguments, *(("--disk", "32") if disk else ()), *options],
-                          env=environment, text=True, timeout=300, capture_output=True, check=False)
+    return [PROGRAM, "--kernel", f"{GUEST}/vmlinuz", "--initramfs", f"{GUEST}/initramfs.gz", "--append", arguments,
+            *(("--disk", "32") if disk else ()), *options]
+
+
+def environment(**more):
+    return {**os.environ, "DROVER_MOVER": f"{BUILD}/src/mover/drover-mover",
+            "DROVER_PRELOAD": f"{BUILD}/src/vmm/libdrover-preload.so", **more}
+
+
+def run_moves(*options, disk=False):
+    """Returns the moves, as move-pair prints them, and what the guest says at last."""
+    done = subprocess.run(command(*options, disk=disk), env=environment(), text=True, timeout=300, capture_output=True,
+                          check=False)
     assert done.returncode == 0, done.stderr
     *moves, verdict = [json.loads(line) for line in done.stdout.splitlines()]
     return moves, verdict
