@@ -72,7 +72,7 @@ int protection_lock(const char *run_folder, struct error *err)
     if (!folder || !path) {
         return error_set_errno(err, ENOMEM, "cannot lock %s", run_folder);
     }
-    int result = file_make_folders(folder, 0755, err);
+    int result = file_make_folders(folder, 0711, err);
     if (result < 0) {
         return result;
     }

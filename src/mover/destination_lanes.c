@@ -130,7 +130,7 @@ static int start_locked(struct destination_lane *lane, struct error *err)
     if (result < 0) {
         return result;
     }
-    lane->channel.stall_limit_ns = SOCKET_CHANNEL_STALL_NS;
+    lane->channel.deadline_ns = 0;
     int failed = pthread_create(&lane->thread, NULL, lane_thread, lane);
     if (failed) {
         lane_receiver_done(&lane->receiver);
@@ -148,7 +148,8 @@ static int start(struct destination_lane *lane, struct error *err)
     return result;
 }
 
-static void admit(struct destination_lanes *lanes, int fd, struct secure_stream *secure)
+static void admit(struct destination_lanes *lanes, struct lobby *lobby, int fd,
+                  struct secure_stream *secure)
 {
     struct destination_lane *lane = &lanes->lane[lanes->count];
     struct error err = ERROR_NONE;
@@ -157,14 +158,14 @@ static void admit(struct destination_lanes *lanes, int fd, struct secure_stream 
     if (secure) {
         secure_channel_adopt(&lane->channel, secure);
     }
-    lane->channel.stall_limit_ns = GREETING_NS;
+    lane->channel.deadline_ns = clock_monotonic_ns() + GREETING_NS;
     lane->stream = (struct stream){.channel = &lane->channel.channel, .peer = "source"};
     int result = greet(lane, &err);
     if (result == 0) {
         result = start(lane, &err);
     }
     if (result < 0) {
-        log_warning("a connection was dropped: %s", err.message);
+        lobby_turned_away(lobby, err.message);
         socket_channel_done(&lane->channel);
     }
 }
@@ -180,7 +181,7 @@ static void *doorman_thread(void *argument)
         struct secure_stream *secure;
         int fd = lobby_wait(&lobby, SLICE_NS, &secure, &err);
         if (fd >= 0) {
-            admit(lanes, fd, secure);
+            admit(lanes, &lobby, fd, secure);
         } else if (fd != -EAGAIN) {
             log_warning("no further connections are let in: %s", err.message);
             break;

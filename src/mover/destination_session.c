@@ -21,8 +21,7 @@
 #include "mover/session.h"
 
 #define PEER_TIMEOUT_NS (60 * NANOSECONDS_PER_SECOND) /* for the source to come */
-#define STRANGER_STALL_NS \
-    (500 * NANOSECONDS_PER_MILLISECOND) /* for its first words to be complete */
+#define STRANGER_NS (500 * NANOSECONDS_PER_MILLISECOND) /* for its first words to be complete */
 #define SLICE_NS (100 * NANOSECONDS_PER_MILLISECOND)
 
 struct destination_session {
@@ -40,7 +39,7 @@ static void tell_progress(void *observer, const struct engine_progress *progress
     struct destination_session *session = observer;
     if (progress->phase == ENGINE_PHASE_PRECOPY && !session->knows_peer) {
         session->knows_peer = true;
-        session->channel.stall_limit_ns = SOCKET_CHANNEL_STALL_NS;
+        session->channel.deadline_ns = 0;
     }
     if (session->knows_peer) {
         control_server_progress(session->server, progress);
@@ -89,7 +88,7 @@ static void let_in(struct destination_session *session, int fd, struct secure_st
     if (secure) {
         secure_channel_adopt(&session->channel, secure);
     }
-    session->channel.stall_limit_ns = STRANGER_STALL_NS;
+    session->channel.deadline_ns = clock_monotonic_ns() + STRANGER_NS;
 }
 
 /* The next connection that may come in: session->channel is it. */
@@ -132,7 +131,11 @@ static enum engine_outcome receive_move(struct destination_session *session,
         if (session->knows_peer || err->code == ECANCELED) {
             return outcome;
         }
-        log_warning("a connection was dropped, waiting for the source: %s", err->message);
+        if (clock_monotonic_ns() > deadline) {
+            error_set(err, ETIMEDOUT, "the source did not connect, only strangers did");
+            return ENGINE_OUTCOME_STAYED;
+        }
+        lobby_turned_away(&lobby, err->message);
         *err = ERROR_NONE;
     }
 }

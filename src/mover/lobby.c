@@ -46,15 +46,19 @@ static struct lobby_seat leave(struct lobby *lobby, size_t index)
     return seat;
 }
 
-/* Who floods the port must not fill the disk. */
-static void turn_away(struct lobby *lobby, size_t index, const char *reason)
+void lobby_turned_away(struct lobby *lobby, const char *reason)
 {
-    struct lobby_seat seat = leave(lobby, index);
     unsigned count = ++lobby->turned_away;
-    hang_up(&seat);
     if (count <= LOGGED_ALL || (count & (count - 1)) == 0) {
         log_warning("a stranger's connection was dropped (%u so far): %s", count, reason);
     }
+}
+
+static void turn_away(struct lobby *lobby, size_t index, const char *reason)
+{
+    struct lobby_seat seat = leave(lobby, index);
+    hang_up(&seat);
+    lobby_turned_away(lobby, reason);
 }
 
 /* Who gives way when somebody new comes: it must not be the one that is about to come in. */

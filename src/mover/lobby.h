@@ -45,4 +45,8 @@ void lobby_done(struct lobby *lobby);
 int lobby_wait(struct lobby *lobby, uint64_t timeout_ns, struct secure_stream **ret_secure,
                struct error *err);
 
+/* Counts one whom the caller has sent away, and logs it, but not each of many: who floods the port
+ * must not fill the disk. */
+void lobby_turned_away(struct lobby *lobby, const char *reason);
+
 #define CLEANUP_LOBBY __attribute__((cleanup(lobby_done)))

@@ -34,6 +34,9 @@ int socket_channel_await(const struct socket_channel *socket, short events, stru
     uint64_t began = clock_monotonic_ns();
     for (;;) {
         struct pollfd poller = {.fd = socket->fd, .events = events};
+        if (socket->deadline_ns > 0 && clock_monotonic_ns() > socket->deadline_ns) {
+            return error_set(err, ETIMEDOUT, "the other side took too long to greet");
+        }
         if (poll(&poller, 1, SLICE_MS) > 0) {
             return 0;
         }

@@ -17,6 +17,7 @@ struct socket_channel {
     int wakeup_bytes;                /* SO_RCVLOWAT as it is set */
     atomic_uint_fast64_t bytes_sent; /* of content, given away: for who looks from another thread */
     uint64_t stall_limit_ns;         /* no byte moved for so long: the peer is gone */
+    uint64_t deadline_ns;            /* waits end then, whatever moves: a stranger; 0: none */
     const atomic_bool *cancelled;    /* borrowed; NULL: a move that no longer can be cancelled */
     struct secure_stream *secure;    /* owned; NULL: bytes travel as they are */
     struct engine_channel channel;   /* what the engine is given */
