@@ -638,6 +638,9 @@ static int listen_tcp(struct http_server *server, struct error *err)
     if (!options->listen_address) {
         return 0;
     }
+    if (!strchr(options->listen_address, ':')) {
+        info.options |= LWS_SERVER_OPTION_DISABLE_IPV6; /* else it listens on all addresses */
+    }
     server->tcp = lws_create_vhost(server->lws, &info);
     if (!server->tcp) {
         error_set(err, EADDRINUSE, "cannot listen on %s port %u", options->listen_address,

@@ -48,7 +48,7 @@ def crowd(lab, node, targets):
 
 
 def listening_sockets(host):
-    """Addresses that somebody listens on, by the inode of the socket."""
+    """IPv4 addresses that somebody listens on, by the inode of the socket."""
     with open(f"/proc/{host.init}/net/tcp") as table:
         rows = [line.split() for line in table][1:]
     return {row[9]: decode(row[1]) for row in rows if row[3] == LISTENING}
@@ -147,7 +147,8 @@ def test_a_crowd_at_the_agents_port_locks_nobody_out(lab, hosts):
     """Who is on the host has its socket, other agents have their port, and the agent's memory stays what it is."""
     agent = hosts["h2"].the_process("droverd")
     before = own_memory(agent)
-    target = next(address for address in ports_of(hosts["h2"], agent))
+    target, = ports_of(hosts["h2"], agent)  # its management address, and no other
+    assert not target.startswith("0.0.0.0")
     with crowd(lab, "h1", [target] * 12):  # more connections than the agent takes
         time.sleep(3)
         assert hosts["h2"].call("GET", "/v1/host", timeout=20)[0] == 200

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -34,6 +35,33 @@ static void a_unix_listener_answers_with_its_mode(void **state)
     assert_int_equal(stat(socket_path(state), &status), 0);
     assert_int_equal(status.st_mode & 0777, 0666);
     assert_int_equal(fcntl(served, F_GETFD), FD_CLOEXEC);
+}
+
+/* A folder that belongs to somebody else may hold anything in a socket's place. */
+static void a_link_to_a_socket_is_not_followed(void **state)
+{
+    struct error err = ERROR_NONE;
+    char link[128];
+    snprintf(link, sizeof(link), "%s.link", socket_path(state));
+    CLEANUP_CLOSE int listener = socket_listen_unix(socket_path(state), 0600, &err);
+    assert_true(listener >= 0);
+    assert_int_equal(symlink(socket_path(state), link), 0);
+    assert_int_equal(socket_connect_unix(link, &err), -ENOTSOCK);
+    assert_non_null(strstr(err.message, "not a socket"));
+}
+
+static void only_the_owner_of_a_socket_answers(void **state)
+{
+    struct error err = ERROR_NONE;
+    if (geteuid() != 0) {
+        skip();
+    }
+    CLEANUP_CLOSE int listener = socket_listen_unix(socket_path(state), 0666, &err);
+    CLEANUP_CLOSE int client = socket_connect_unix_at_once(socket_path(state), &err);
+    assert_true(listener >= 0 && client >= 0);
+    assert_int_equal(chown(socket_path(state), 65534, 65534), 0);
+    assert_int_equal(socket_connect_unix(socket_path(state), &err), -EPERM);
+    assert_int_equal(socket_connect_unix_at_once(socket_path(state), &err), -EPERM);
 }
 
 static void only_a_stale_socket_is_replaced(void **state)
@@ -233,6 +261,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         scratch_test(a_unix_listener_answers_with_its_mode),
+        scratch_test(a_link_to_a_socket_is_not_followed),
+        scratch_test(only_the_owner_of_a_socket_answers),
         scratch_test(only_a_stale_socket_is_replaced),
         cmocka_unit_test(bad_addresses_are_refused),
         cmocka_unit_test(tcp_connects_and_refuses),

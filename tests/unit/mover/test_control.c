@@ -4,6 +4,8 @@
 
 #include <pthread.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -183,6 +185,30 @@ static void nonsense_ends_a_connection_and_no_more(void **state)
     mover_control_done(&agent);
 }
 
+/* 0 when a stranger who could connect hears nothing and is hung up on. */
+static int be_another_user(const char *path)
+{
+    char byte;
+    int fd = setresuid(65534, 65534, 65534) < 0 ? -1 : socket_connect_unix(path, NULL);
+    return fd >= 0 && read(fd, &byte, 1) == 0 ? 0 : 1;
+}
+
+static void only_who_made_the_socket_is_heard(void **state)
+{
+    const struct bench *bench = *state;
+    int status;
+    if (geteuid() != 0) {
+        skip();
+    }
+    assert_int_equal(chmod(bench->path, 0666), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(be_another_user(bench->path));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 static void a_result_is_repeated_until_it_is_taken(void **state)
 {
     struct bench *bench = *state;
@@ -206,6 +232,7 @@ int main(void)
         ON_BENCH(settle_can_go_to_the_source),
         ON_BENCH(cancel_is_heard),
         ON_BENCH(nonsense_ends_a_connection_and_no_more),
+        ON_BENCH(only_who_made_the_socket_is_heard),
         ON_BENCH(a_result_is_repeated_until_it_is_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
