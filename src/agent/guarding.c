@@ -63,7 +63,7 @@ int guarding_instruct(struct agent *agent, struct error *err)
     if (!now) {
         return error_set_errno(err, ENOMEM, "cannot instruct drover-guard");
     }
-    return json_equal(before, now) ? 0 : json_write_file(path, now, 0644, err);
+    return json_equal(before, now) ? 0 : json_write_file(path, now, 0600, err);
 }
 
 /* ---- deadlines ---- */

@@ -27,7 +27,7 @@ def hosts(lab):
 @pytest.fixture(scope="module")
 def guests(lab, hosts):
     """One on h1, one on h3; both are to go to h2."""
-    made = {host: Guest(lab, hosts, name, address, megabytes=160, working_set="96M").create(host)
+    made = {host: Guest(lab, hosts, name, address, megabytes=192, working_set="64M").create(host)
             for host, name, address in (("h1", "moving", "10.77.0.41"), ("h3", "attacked", "10.77.0.43"))}
     for host, guest in made.items():
         guest.start(host)
