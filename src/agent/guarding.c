@@ -53,7 +53,7 @@ int guarding_instruct(struct agent *agent, struct error *err)
 {
     CLEANUP_FREE char *folder = file_path("%s/guard", agent->config->run_folder);
     CLEANUP_FREE char *path = file_path("%s/guard/datastores.json", agent->config->run_folder);
-    int result = folder && path ? file_make_folders(folder, 0755, err)
+    int result = folder && path ? file_make_folders(folder, 0711, err)
                                 : error_set_errno(err, ENOMEM, "cannot instruct drover-guard");
     if (result < 0) {
         return result;

@@ -106,7 +106,8 @@ def test_a_crowd_keeps_no_source_out_and_hurts_no_other_move(lab, hosts, guests)
         targets = ports_of(hosts["h2"], waiting) + ports_of(hosts["h2"], at_work)
         assert len(targets) >= 2
         with crowd(lab, "h1", targets):
-            time.sleep(3)  # they have their way for a while
+            time.sleep(1)  # they have their way for a while
+            assert (other.now()["state"], move.now()["state"]) == ("running", "running"), (other.now(), move.now())
             for pid in movers:
                 assert own_memory(pid) - before[pid][0] < MEMORY_MOST
                 assert descriptors(pid) - before[pid][1] < 64

@@ -217,6 +217,8 @@ static int setup(void **state, const char *options)
                                              process->pagemap, process->memory_fd, process->address,
                                              MEMORY_SIZE, &err),
                          0);
+        engine_tracker_set_watch(&fixture->tracker,
+                                 engine_tracker_make_watch(process->memory_fd, &err));
         guest_process_order(process,
                             (struct order){WRITE, 0, MEMORY_SIZE / ENGINE_PAGE_SIZE / 2, 1, 1});
     }

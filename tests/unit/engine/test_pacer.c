@@ -58,6 +58,9 @@ static int setup(void **state, uint64_t pages, const char *options)
     must(engine_tracker_init(&fixture->tracker, process->userfaultfd, process->pagemap,
                              process->memory_fd, process->address, process->memory_size, &err),
          &err);
+    engine_tracker_set_watch(&fixture->tracker,
+                             engine_tracker_make_watch(process->memory_fd, &err));
+    assert_true(fixture->tracker.watch >= 0);
     must(engine_tracker_set_pacer(&fixture->tracker, process->pacing, process->pid, &err), &err);
     assert_int_equal(page_set_init(&fixture->dirty, pages), 0);
     assert_int_equal(page_set_init(&fixture->dropped, pages), 0);
