@@ -17,7 +17,7 @@ help:
 	@echo "make bench        Drover beside every mode of QEMU's own migration, same guest, same run"
 	@echo "make bench-quick  the same with fewer rows and runs, in less than 5 minutes"
 	@echo "make bench-docs   docs/benchmarks/ from the last report of make bench"
-	@echo "make fuzz         what reads foreign bytes under libFuzzer, for a minute each"
+	@echo "make fuzz         all that reads foreign bytes under libFuzzer, for FUZZ_SECONDS (60) each"
 	@echo "make check-style  formatting, includes, sizes and clang-tidy only"
 	@echo "make install      install into PREFIX (default /usr/local)"
 	@echo "make clean        remove $(BUILD)/"
@@ -67,10 +67,10 @@ bench-docs:
 	@/usr/bin/python3 -B bench/bench.py --write-docs
 
 fuzz: packages
-	@tests/fuzz/run 60
+	@tests/fuzz/run $(or $(FUZZ_SECONDS),60)
 
 install: build
 	@meson install -C $(BUILD)
 
 clean:
-	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan
+	rm -rf $(BUILD) $(BUILD)-asan $(BUILD)-tsan $(BUILD)-fuzz
