@@ -96,7 +96,7 @@ int websocket_accept(struct buffer *input, const char *key, int *ret_status, str
         return error_set_errno(err, ENOMEM, "cannot open the console");
     }
     bool is_http =
-        strncmp(head, "HTTP/1.", 7) == 0 && length > 9; /* libwebsockets refuses in 1.0 */
+        strncmp(head, "HTTP/1.", 7) == 0 && strlen(head) > 9; /* libwebsockets refuses in 1.0 */
     int status = is_http ? atoi(head + 9) : 0;
     if (status >= 300 && status <= 599) {
         *ret_status = status;
