@@ -60,7 +60,7 @@ static int next_message(struct qmp *qmp, uint64_t deadline, json_t **ret_message
     qmp->input.length -= length;
     memmove(qmp->input.data, qmp->input.data + length, qmp->input.length);
     if (!message) {
-        return -EPROTO;
+        return -EINVAL;
     }
     *ret_message = message;
     return 0;
