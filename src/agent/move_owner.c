@@ -41,17 +41,6 @@ static bool is_certain(int result)
     }
 }
 
-int move_owner_look(struct agent *agent, const struct vm *vm, const struct move_record *move,
-                    enum move_owner *ret_owner, struct error *err)
-{
-    struct lease lease;
-    if (ownership_read(agent, vm, &lease, err) < 0) {
-        return -EAGAIN;
-    }
-    *ret_owner = classify(agent, move, &lease);
-    return 0;
-}
-
 /* What became of an epoch that could not be created. */
 static int look_after_failure(struct agent *agent, const struct vm *vm,
                               const struct move_record *move, int failure,
@@ -82,6 +71,19 @@ int move_owner_decide(struct agent *agent, const struct vm *vm, const struct mov
         return look_after_failure(agent, vm, move, result, ret_owner, err);
     }
     *ret_owner = move->role == RECORD_SOURCE ? MOVE_OWNER_DESTINATION : MOVE_OWNER_SOURCE;
+    return 0;
+}
+
+int move_owner_reclaim(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                       enum move_owner *ret_owner, struct error *err)
+{
+    struct lease lease;
+    ownership_advance(agent, vm, move->epoch, agent->config->host, err);
+    if (ownership_read(agent, vm, &lease, err) < 0 || lease.epoch == move->epoch) {
+        return -EAGAIN;
+    }
+    *err = ERROR_NONE;
+    *ret_owner = classify(agent, move, &lease);
     return 0;
 }
 

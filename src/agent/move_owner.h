@@ -23,9 +23,11 @@ enum move_owner {
 int move_owner_decide(struct agent *agent, const struct vm *vm, const struct move_record *move,
                       enum move_owner *ret_owner, struct error *err);
 
-/* Only reads. -EAGAIN as above. */
-int move_owner_look(struct agent *agent, const struct vm *vm, const struct move_record *move,
-                    enum move_owner *ret_owner, struct error *err);
+/* The source takes back what its mover left, by an epoch in its own name: a commit that an earlier
+ * agent had sent to the datastore when it died may still be carried out there, and then comes too
+ * late. To read the lease would not be enough. -EAGAIN as above. */
+int move_owner_reclaim(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                       enum move_owner *ret_owner, struct error *err);
 
 /* Brings vm->owner up to date if the datastore answers. */
 void move_owner_refresh(struct agent *agent, struct vm *vm);

@@ -276,7 +276,7 @@ static int end_without_result(struct source_move *move, struct error *err)
     log_error("%s", err->message);
     if (move->record.committing) {
         owner = move_await_owner(move->agent, &move->vm, &move->record, watcher_of(move, &watcher),
-                                 move_owner_look);
+                                 move_owner_reclaim);
     }
     switch (owner) {
     case MOVE_OWNER_SOURCE:
