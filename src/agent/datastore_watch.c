@@ -132,6 +132,16 @@ static int look(const struct keeper *keeper, struct error *err)
 
 /* ---- the VMs that run here ---- */
 
+static void check_vm(struct agent *agent, const struct vm *vm)
+{
+    if (vm->state == VM_STATE_RUNNING) {
+        vm_end_noticed(agent, vm->config.uuid); /* in case that nothing watches its process */
+        vm_end_if_foreign(agent, vm);
+    } else if (vm->state == VM_STATE_FAILED) {
+        vm_end_retry(agent, vm);
+    }
+}
+
 static void check_vms(const struct keeper *keeper)
 {
     CLEANUP_FREE struct vm *vms = NULL;
@@ -140,10 +150,9 @@ static void check_vms(const struct keeper *keeper)
         return;
     }
     for (size_t i = 0; i < count; i++) {
-        if (vms[i].state == VM_STATE_RUNNING &&
-            strcmp(vms[i].datastore.uuid, keeper->entry->datastore.uuid) == 0) {
+        if (strcmp(vms[i].datastore.uuid, keeper->entry->datastore.uuid) == 0) {
             begin_looking(keeper);
-            vm_end_if_foreign(keeper->agent, &vms[i]);
+            check_vm(keeper->agent, &vms[i]);
         }
     }
 }

@@ -124,6 +124,21 @@ void vm_end_noticed(void *context, const char *uuid)
     }
 }
 
+void vm_end_retry(struct agent *agent, const struct vm *seen)
+{
+    struct error err = ERROR_NONE;
+    CLEANUP_FREE struct vm *vm = calloc(1, sizeof(*vm));
+    if (!vm || !seen->has_runtime || process_is_alive(&seen->runtime.process) ||
+        inventory_claim(agent->inventory, seen->config.uuid, VM_STATE_STOPPING, "", vm, NULL) < 0) {
+        return;
+    }
+    if (vm_end_stopped(agent, vm, &err) == 0) {
+        recoveries_note(agent->recoveries, RECOVERY_CLEANED, vm->config.name,
+                        "what it had left here, and could not be removed before, is removed: %s",
+                        seen->problem);
+    }
+}
+
 /* ---- another host's ---- */
 
 /* Claimed. */

@@ -20,5 +20,9 @@ void vm_end_died(struct agent *agent, struct vm *vm);
 /* A watch_function; `context` is the agent. Sees to a running VM whose process is gone. */
 void vm_end_noticed(void *context, const char *uuid);
 
+/* Of a VM that could not be cleaned up when it ended, or failed to start (no descriptors were left,
+ * say), and has no process: tries again. */
+void vm_end_retry(struct agent *agent, const struct vm *seen);
+
 /* Of a VM that runs here, as far as `seen` knows: ends it if its lease is another host's. */
 void vm_end_if_foreign(struct agent *agent, const struct vm *seen);

@@ -1,6 +1,7 @@
 /* What survives the agent: written and read back, and what is not ours to believe refused. */
 #include "test.h"
 
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,11 +40,16 @@ static struct vm running_vm(void)
     strcpy(vm.datastore.name, "shared");
     strcpy(vm.datastore.uuid, "0b5f8a3e-5d0c-4c7e-9a53-0d9e3f1c2b4a");
     strcpy(vm.datastore.path, "/d");
+    vm.datastore.lease = (struct lease_settings){.kind = LEASE_FILE,
+                                                 .heartbeat_ns = 500000000,
+                                                 .stop_after_ns = 5000000000,
+                                                 .takeover_ns = 8000000000};
     vm.runtime = (struct vm_runtime){.process = {.pid = 77, .start_time = 1234567890123},
                                      .slot = 4,
                                      .uid = 2100004,
                                      .accelerator = "tcg",
                                      .engine = "drover",
+                                     .shadow = true,
                                      .started_at = 1700000000000000000,
                                      .taps = {"dv3"}};
     return vm;
@@ -67,6 +73,9 @@ static void a_vm_comes_back_as_it_was(void **state)
     assert_string_equal(loaded.runtime.taps[0], "dv3");
     assert_int_equal(loaded.owner.epoch, 5);
     assert_true(loaded.has_runtime);
+    assert_true(loaded.runtime.shadow);
+    assert_int_equal(loaded.datastore.lease.kind, LEASE_FILE);
+    assert_int_equal(loaded.datastore.lease.stop_after_ns, 5000000000);
     free(config);
 }
 
@@ -120,9 +129,37 @@ static void a_move_is_remembered_until_it_is_over(void **state)
     assert_string_equal(loaded.peer, "h2");
     assert_int_equal(loaded.epoch, 9);
     assert_int_equal(loaded.mover.pid, 12);
+    assert_false(loaded.committing);
+    move.committing = true;
+    assert_int_equal(record_save_move(config, UUID_WEB1, &move, &err), 0);
+    assert_int_equal(record_load_move(config, UUID_WEB1, &loaded, &err), 1);
+    assert_true(loaded.committing);
     assert_int_equal(record_remove_move(config, UUID_WEB1, &err), 0);
     assert_int_equal(record_remove_move(config, UUID_WEB1, &err), 0);
     assert_int_equal(record_load_move(config, UUID_WEB1, &loaded, &err), 0);
+    free(config);
+}
+
+/* A journal that cannot be written is an error, and what it said before still stands. */
+static void a_full_file_system_keeps_what_was_recorded(void **state)
+{
+    char folder[200];
+    struct error err = ERROR_NONE;
+    struct move_record loaded;
+    struct move_record move = {
+        .role = RECORD_SOURCE, .move_id = UUID_WEB1, .peer = "h2", .epoch = 9};
+    snprintf(folder, sizeof(folder), "%s/small", (char *)*state);
+    assert_int_equal(file_make_folders(folder, 0700, &err), 0);
+    if (mount("none", folder, "tmpfs", 0, "nr_inodes=4") < 0) {
+        skip(); /* takes root */
+    }
+    struct agent_config *config = config_in(folder); /* three folders */
+    assert_int_equal(record_save_move(config, UUID_WEB1, &move, &err), 0);
+    move.committing = true;
+    assert_int_equal(record_save_move(config, UUID_WEB1, &move, &err), -ENOSPC);
+    assert_int_equal(record_load_move(config, UUID_WEB1, &loaded, &err), 1);
+    assert_false(loaded.committing);
+    assert_int_equal(umount(folder), 0);
     free(config);
 }
 
@@ -134,6 +171,7 @@ int main(void)
                                         scratch_make, scratch_remove),
         cmocka_unit_test_setup_teardown(a_move_is_remembered_until_it_is_over, scratch_make,
                                         scratch_remove),
+        scratch_test(a_full_file_system_keeps_what_was_recorded),
     };
     return cmocka_run_group_tests_name("agent-record", tests, NULL, NULL);
 }
