@@ -17,6 +17,7 @@
 #define RETRY_NS NANOSECONDS_PER_SECOND
 #define CANCEL_PATIENCE_NS (45 * NANOSECONDS_PER_SECOND) /* then the mover is taken for hung */
 #define END_PATIENCE_NS (5 * NANOSECONDS_PER_SECOND)
+#define FORGET_PATIENCE_NS (60 * NANOSECONDS_PER_SECOND)
 
 /* A mover says something several times a second, but for the moments at which it waits for the
  * other side, the longest of them 30 s. In the switchover the guest stands still meanwhile. */
@@ -350,13 +351,25 @@ static int tell_end(struct agent *agent, const struct vm *vm)
     return 0;
 }
 
-/* What runs as the mover's user, and the record that there is a move. */
+static int try_to_forget(struct agent *agent, const struct vm *vm, struct error *err)
+{
+    int result = strays_kill(launch_mover_uid(agent, vm), err);
+    return result < 0 ? result : record_remove_move(agent->config, vm->config.uuid, err);
+}
+
+/* What runs as the mover's user, and the record that there is a move. Both must go, or the next
+ * agent finds the move again: where that cannot be done for the moment (no descriptors are left),
+ * it is tried again for a while. */
 static void forget_mover(struct agent *agent, const struct vm *vm)
 {
     struct error err = ERROR_NONE;
-    if (strays_kill(launch_mover_uid(agent, vm), &err) < 0 ||
-        record_remove_move(agent->config, vm->config.uuid, &err) < 0) {
-        log_error("after the move of VM %s: %s", vm->config.name, err.message);
+    uint64_t deadline = clock_monotonic_ns() + FORGET_PATIENCE_NS;
+    while (try_to_forget(agent, vm, &err) < 0) {
+        if (clock_monotonic_ns() > deadline) {
+            log_error("after the move of VM %s: %s", vm->config.name, err.message);
+            return;
+        }
+        clock_sleep_ns(RETRY_NS);
     }
 }
 

@@ -40,19 +40,17 @@ def other(lab, hosts):
     return Guest(lab, hosts, "other", "10.77.0.12", megabytes=128, working_set="16M").create("h1")
 
 
+def user_of(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return int(next(line for line in file if line.startswith("Uid:")).split()[1])
+
+
 def limit_descriptors(pid, limit):
     """Sets a process's limit, as its own user: where root lacks CAP_SYS_RESOURCE that is who may."""
-    try:
-        user = os.stat(f"/proc/{pid}/environ").st_uid or int(status_of(pid)["Uid"].split()[0])
+    with contextlib.suppress(FileNotFoundError):  # it has ended
+        user = user_of(pid)
         subprocess.run(["prlimit", f"--pid={pid}", f"--nofile={limit}:"], user=user, group=user, extra_groups=[],
                        stderr=subprocess.DEVNULL, check=False)
-    except FileNotFoundError:
-        pass  # it has ended
-
-
-def status_of(pid):
-    with open(f"/proc/{pid}/status") as file:
-        return dict(line.rstrip().split(":\t", 1) for line in file if ":\t" in line)
 
 
 def soft_limit(pid):
@@ -75,12 +73,16 @@ def few_descriptors(pid, spare):
 
 @contextlib.contextmanager
 def full(host, path, spare=0):
-    """A tmpfs of a host that takes `spare` more bytes, and no more."""
-    def resize(size):
-        host.lab.run(host.name, "mount", "-o", f"remount,size={size}", path)
+    """A tmpfs of a host that takes about `spare` more bytes, and no more. It may be growing just now."""
+    def resize(size, **options):
+        return host.lab.run(host.name, "mount", "-o", f"remount,size={size}", path, **options).returncode == 0
+
+    def used():
+        status = os.statvfs(host.root(path))
+        return (status.f_blocks - status.f_bfree) * status.f_frsize
 
     status = os.statvfs(host.root(path))
-    resize((status.f_blocks - status.f_bfree) * status.f_frsize + spare)
+    wait_for("it to be small", lambda: resize(used() + spare, check=False), 10)
     try:
         yield
     finally:
