@@ -77,11 +77,11 @@ static enum move_owner decide(struct side *side)
     return owner;
 }
 
-static enum move_owner look(struct side *side)
+static enum move_owner reclaim(struct side *side)
 {
     enum move_owner owner;
     struct error err = ERROR_NONE;
-    assert_int_equal(move_owner_look(&side->agent, &side->vm, &side->move, &owner, &err), 0);
+    assert_int_equal(move_owner_reclaim(&side->agent, &side->vm, &side->move, &owner, &err), 0);
     return owner;
 }
 
@@ -97,10 +97,20 @@ static void pass_on(struct scene *scene, const char *host)
 static void the_first_of_commit_and_withdrawal_decides(void **state)
 {
     struct scene scene = begin(*state);
-    assert_int_equal(look(scene.source), MOVE_OWNER_SOURCE);
     assert_int_equal(decide(scene.source), MOVE_OWNER_DESTINATION);
     assert_int_equal(decide(scene.destination), MOVE_OWNER_DESTINATION);
     assert_int_equal(decide(scene.source), MOVE_OWNER_DESTINATION); /* asked again */
+    assert_int_equal(reclaim(scene.source), MOVE_OWNER_DESTINATION);
+    end(&scene);
+}
+
+/* After that a commit of the same move comes too late, whoever sent it. */
+static void what_was_not_committed_is_reclaimed(void **state)
+{
+    struct scene scene = begin(*state);
+    assert_int_equal(reclaim(scene.source), MOVE_OWNER_SOURCE);
+    assert_int_equal(decide(scene.source), MOVE_OWNER_SOURCE);
+    assert_int_equal(decide(scene.destination), MOVE_OWNER_SOURCE);
     end(&scene);
 }
 
@@ -126,7 +136,7 @@ static void what_the_destination_did_with_it_never_brings_it_back_to_the_source(
         pass_on(&scene, "");
         pass_on(&scene, later[i]);
         assert_int_equal(decide(scene.source), MOVE_OWNER_ANOTHER);
-        assert_int_equal(look(scene.source), MOVE_OWNER_ANOTHER);
+        assert_int_equal(reclaim(scene.source), MOVE_OWNER_ANOTHER);
         assert_int_equal(decide(scene.destination), MOVE_OWNER_ANOTHER);
         end(&scene);
     }
@@ -182,6 +192,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         scratch_test(the_first_of_commit_and_withdrawal_decides),
+        scratch_test(what_was_not_committed_is_reclaimed),
         scratch_test(a_withdrawal_leaves_it_to_the_source),
         scratch_test(what_the_destination_did_with_it_never_brings_it_back_to_the_source),
         scratch_test(a_third_host_that_took_it_over_leaves_neither_side_anything),
