@@ -48,7 +48,7 @@ int join_ca(void *context, const struct request *request, struct response *ret_r
     static const char *const known[] = {"secret", "request", NULL};
     CLEANUP_AUTHORITY struct authority *authority = NULL;
     CLEANUP_AUTHORITY_ANSWER struct authority_answer answer = {0};
-    struct tls_identity identity;
+    struct tls_identity identity = {0};
     const char *secret;
     const char *pem;
     int result = json_refuse_unknown_keys(request->body, WHAT, known, err);
@@ -185,7 +185,7 @@ int make_ca_token(void *context, const struct request *request, struct response 
     static const char *const known[] = {"role", "name", "addresses", "lifetime_s", NULL};
     const struct agent *agent = context;
     CLEANUP_AUTHORITY struct authority *authority = NULL;
-    struct tls_identity identity;
+    struct tls_identity identity = {0};
     struct join_token token;
     int64_t lifetime_s;
     int result = json_refuse_unknown_keys(request->body, WHAT, known, err);
@@ -246,7 +246,7 @@ int revoke_ca(void *context, const struct request *request, struct response *ret
 {
     static const char *const known[] = {"role", "name", NULL};
     struct agent *agent = context;
-    struct tls_identity identity;
+    struct tls_identity identity = {0};
     size_t count = 0;
     int result = json_refuse_unknown_keys(request->body, WHAT, known, err);
     if (result == 0) {

@@ -60,10 +60,18 @@ static int check_url(const char *connect, struct error *err)
     return good ? 0 : refuse_connect(connect, err);
 }
 
+/* What follows a prefix; NULL for a text without it. */
+static const char *text_after(const char *text, const char *prefix)
+{
+    size_t length = strlen(prefix);
+    return strncmp(text, prefix, length) == 0 ? text + length : NULL;
+}
+
 static int set_address(struct api *api, const char *connect, struct error *err)
 {
-    if (strncmp(connect, "unix:", 5) == 0 && connect[5]) {
-        api->socket_path = strdup(connect + 5);
+    const char *path = text_after(connect, "unix:");
+    if (path && path[0]) {
+        api->socket_path = strdup(path);
         api->base_url = strdup("http://localhost");
     } else if (strncmp(connect, "http://", 7) == 0) {
         error_set(err, EINVAL, "agents do not talk without TLS, as %s would", connect);

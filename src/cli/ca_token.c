@@ -21,13 +21,14 @@ static json_t *make_request(const struct cli *cli, const char *name, int64_t min
     size_t count = arguments_values(&cli->arguments, "--address", addresses,
                                     sizeof(addresses) / sizeof(addresses[0]));
     bool is_operator = arguments_has(&cli->arguments, "--operator");
+    json_int_t lifetime_s = minutes * 60;
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
         json_array_append_new(list, json_string(addresses[i]));
     }
     return json_pack("{s:s, s:s, s:o, s:I}", "role",
                      tls_role_words[is_operator ? TLS_ROLE_OPERATOR : TLS_ROLE_HOST], "name", name,
-                     "addresses", list, "lifetime_s", (json_int_t)(minutes * 60));
+                     "addresses", list, "lifetime_s", lifetime_s);
 }
 
 int ca_token_command(struct cli *cli, struct error *err)
