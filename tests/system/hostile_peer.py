@@ -1,8 +1,6 @@
 """Plays everybody who should not connect to a port, until it is killed: run inside a lab's node.
 
-    hostile_peer.py ADDRESS:PORT...
-
-On each port at once: connections that say nothing; that say one byte after the other; that come and go as fast as they can;
+Says that it is ready, and reads one line: ADDRESS:PORT... On each port at once: connections that say nothing; that say one byte after the other; that come and go as fast as they can;
 that announce the largest record there is; that speak HTTP; that know TLS, but not the key; that greet as a mover does, with a
 token of their own, for any channel there may be.
 """
@@ -85,14 +83,14 @@ CROWD = ([say_nothing] * SILENT + [say_it_slowly] * SLOW + [come_and_go] * 2 + [
          + [greet_with_a_token] * 2 + [speak_tls_without_the_key])
 
 
-def main(targets):
-    for text in targets:
+def main():
+    print("ready", flush=True)
+    for text in sys.stdin.readline().split():
         address, port = text.rsplit(":", 1)
         for act in CROWD:
             threading.Thread(target=forever, args=(act, (address, int(port))), daemon=True).start()
-    print("here", flush=True)
     while True:
         time.sleep(60)
 
 
-main(sys.argv[1:])
+main()

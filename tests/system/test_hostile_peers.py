@@ -35,16 +35,21 @@ def guests(lab, hosts):
 
 
 @contextlib.contextmanager
-def crowd(lab, node, targets):
-    """Hostile peers in a node, as long as the block lasts."""
-    process = lab.start(node, PYTHON, "-B", PEER, *targets, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+def crowd(lab, node):
+    """Hostile peers in a node, until the block ends: a function that sends them to these ports."""
+    process = lab.start(node, PYTHON, "-B", PEER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                        text=True)
+
+    def attack(targets):
+        process.stdin.write(" ".join(targets) + "\n")
+        process.stdin.flush()
+
     try:
-        assert process.stdout.readline() == "here\n"
-        yield
+        assert process.stdout.readline() == "ready\n"
+        yield attack
     finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        process.communicate()
 
 
 def listening_sockets(host):
@@ -99,13 +104,14 @@ def test_a_crowd_keeps_no_source_out_and_hurts_no_other_move(lab, hosts, guests)
     at_work = mover_of(hosts["h2"], moving)
     lab.link("h3", "migration", "down")
     try:
-        move = attacked.begin_move("h2")
-        waiting = mover_of(hosts["h2"], attacked)
-        movers = (at_work, waiting)
-        before = {pid: (own_memory(pid), descriptors(pid)) for pid in movers}
-        targets = ports_of(hosts["h2"], waiting) + ports_of(hosts["h2"], at_work)
-        assert len(targets) >= 2
-        with crowd(lab, "h1", targets):
+        with crowd(lab, "h1") as attack:
+            move = attacked.begin_move("h2")
+            waiting = mover_of(hosts["h2"], attacked)
+            movers = (at_work, waiting)
+            before = {pid: (own_memory(pid), descriptors(pid)) for pid in movers}
+            targets = ports_of(hosts["h2"], waiting) + ports_of(hosts["h2"], at_work)
+            assert len(targets) >= 2
+            attack(targets)
             time.sleep(1)  # they have their way for a while
             assert (other.now()["state"], move.now()["state"]) == ("running", "running"), (other.now(), move.now())
             for pid in movers:
@@ -132,9 +138,10 @@ def test_a_move_whose_source_never_comes_ends_whoever_else_comes(lab, hosts, gue
         assert attacked.begin_move("h3").end()["state"] == "succeeded"
     lab.link("h3", "migration", "down")
     try:
-        move = attacked.begin_move("h2")
-        waiting = mover_of(hosts["h2"], attacked)
-        with crowd(lab, "h1", ports_of(hosts["h2"], waiting)):
+        with crowd(lab, "h1") as attack:
+            move = attacked.begin_move("h2")
+            waiting = mover_of(hosts["h2"], attacked)
+            attack(ports_of(hosts["h2"], waiting))
             task = move.end()
             assert task["state"] == "failed" and "cannot reach" in task["error"]["message"], task
             wait_for("the end of the mover", lambda: waiting not in hosts["h2"].processes("drover-mover"))
@@ -150,7 +157,8 @@ def test_a_crowd_at_the_agents_port_locks_nobody_out(lab, hosts):
     before = own_memory(agent)
     target, = ports_of(hosts["h2"], agent)  # its management address, and no other
     assert not target.startswith("0.0.0.0")
-    with crowd(lab, "h1", [target] * 12):  # more connections than the agent takes
+    with crowd(lab, "h1") as attack:
+        attack([target] * 12)  # more connections than the agent takes
         time.sleep(3)
         assert hosts["h2"].call("GET", "/v1/host", timeout=20)[0] == 200
         assert own_memory(agent) - before < 2 * MEMORY_MOST
