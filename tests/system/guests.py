@@ -8,15 +8,15 @@
 import json
 import os
 import subprocess
-import time
 
 import pytest
 
 import host_state
-from lab import BUILD, DROVER
+from cluster import GUEST_FOLDER as FOLDER
+from cluster import wait_for
+from lab import DROVER
 from traffic import TrafficClient
 
-FOLDER = os.environ.get("DROVER_GUEST_DIR", os.path.join(BUILD, "guest"))
 BOOT_PATIENCE_S = 180
 MOVE_PATIENCE_S = 180
 
@@ -35,15 +35,6 @@ FAULTS = {"memory": ("wrong_pages", "wrong_bytes"),
 def require_guest(file):
     if not os.path.exists(f"{FOLDER}/{file}"):
         pytest.skip(f"no guest in {FOLDER}: run guest/build-guest {FOLDER}")
-
-
-def wait_for(what, condition, seconds=60):
-    """Polls until the condition's value is true, and returns that."""
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.05)
-    return result
 
 
 class Guest:

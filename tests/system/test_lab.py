@@ -94,6 +94,19 @@ def test_down_leaves_nothing_twice(new_lab, nothing_left):
         assert footprint.files_of(lab) == []
 
 
+def test_a_datastore_of_its_own_size(new_lab, nothing_left):
+    """It can be filled without filling anything else, and a host sees the same one after its plug was pulled."""
+    lab = new_lab(hosts=1, datastore_size="8M")
+    lab.up()
+    for _ in range(2):
+        space = os.statvfs(f"/proc/{lab.pids()['h1']}/root/datastores/h1-shared")
+        assert space.f_blocks * space.f_frsize == 8 << 20
+        lab.power_off("h1")
+        lab.power_on("h1")
+    lab.down()
+    assert footprint.files_of(lab) == []
+
+
 def test_nothing_shows_outside(bare_lab):
     links, mounts = footprint.links_and_mounts()
     assert not [link for link in links if link.startswith(("h1-", "vm0", "mig0", "br-vm"))]
