@@ -11,9 +11,13 @@
 #include "agent/move_follow.h"
 #include "agent/ownership.h"
 #include "agent/recoveries.h"
+#include "agent/vm_end.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "vmm/qemu/migration.h"
+
+#define LAST_BREATH_NS NANOSECONDS_PER_SECOND /* of a QEMU that has closed its monitor */
 
 void incoming_end_populating(struct incoming *incoming)
 {
@@ -77,6 +81,17 @@ static void end_abandoned(struct incoming *incoming, const struct error *reason,
     forget(incoming, MOVE_ABANDONED, reason, statistics);
 }
 
+/* It was this host's when its QEMU ended: as any other VM that ends. */
+static void end_dead(struct incoming *incoming, const struct error *reason, json_t *statistics)
+{
+    log_error("VM %s came from host %s, and ended before it ran: %s", incoming->vm.config.name,
+              incoming->record.peer, reason->message);
+    incoming->vm.runtime.shadow = false;
+    incoming->vm.problem[0] = '\0';
+    vm_end_died(incoming->agent, &incoming->vm);
+    forget(incoming, MOVE_FAILED, reason, statistics);
+}
+
 /* This host owns it, its whole state is here, and it does not run: the operator must know. */
 static void end_stranded(struct incoming *incoming, const struct error *reason, json_t *statistics)
 {
@@ -84,6 +99,10 @@ static void end_stranded(struct incoming *incoming, const struct error *reason, 
     struct vm *vm = &incoming->vm;
     move_dismiss(agent, vm, &incoming->record);
     move_owner_refresh(agent, vm);
+    if (process_wait(&vm->runtime.process, LAST_BREATH_NS, NULL) == 1) {
+        end_dead(incoming, reason, statistics);
+        return;
+    }
     snprintf(vm->problem, sizeof(vm->problem), "it came from host %s, but does not run: %.600s",
              incoming->record.peer, reason->message);
     log_error("VM %s: %s", vm->config.name, vm->problem);

@@ -261,7 +261,7 @@ class Scene:
                 story.problems.append(f"the task says moved, the VM is on \"{place}\": {task}")
         elif self.guest.name not in text or (place and f"host {place}" not in text):
             story.problems.append(f"the task does not say where the VM is, which is \"{place}\": {task}")
-        elif (outcome == "moved") != (place == self.target.name) and outcome:
+        elif place and outcome and (outcome == "moved") != (place == self.target.name):
             story.problems.append(f"the report says {outcome}, the VM is on \"{place}\": {task}")
 
     def judge_guest(self, story, faults):

@@ -22,7 +22,7 @@ SELECTION = {
     "ready": ("kill-destination-mover", "kill-destination-guard", "cut-migration-and-management-shortly"),
     "commit": ("kill-source-agent", "no-datastore-at-source-shortly", "fill-datastore", "freeze-source-agent-shortly"),
     "committed": ("kill-source-mover", "kill-source-agent", "power-off-source"),
-    "run": ("kill-source-mover", "cut-migration-and-management-shortly", "kill-destination-mover"),
+    "run": ("kill-destination-QEMU", "kill-source-mover", "cut-migration-and-management-shortly", "kill-destination-mover"),
     "running": ("kill-destination-mover", "kill-source-QEMU", "power-off-and-take-over-destination"),
     "finish": ("kill-source-agent", "no-datastore-at-destination-for-long"),
 }
