@@ -17,6 +17,16 @@
 /* Beyond twice the take-over time: the datastore may be slow to look at. */
 #define PATIENCE_NS (20 * NANOSECONDS_PER_SECOND)
 
+/* The second look that ends from now on began from now on, so after the lease was read: by an
+ * earlier one a host may be dead that has come back since, and has taken the VM in that epoch. */
+#define FRESH_LOOKS 2u
+
+static uint64_t count_looks(struct agent *agent, const struct vm *vm)
+{
+    const struct agent_datastore *entry = datastores_by_uuid(agent, vm->datastore.uuid);
+    return entry ? atomic_load(&entry->looks) : 0;
+}
+
 static int look(struct agent *agent, const struct vm *vm, struct host_sighting *ret_sighting,
                 struct error *err)
 {
@@ -142,10 +152,12 @@ int take_over_wait(struct agent *agent, const struct vm *vm, bool fenced, struct
     uint64_t begun = clock_monotonic_ns();
     uint64_t limit_ns = 2 * vm->datastore.lease.takeover_ns + PATIENCE_NS;
     struct error reason = ERROR_NONE;
+    uint64_t looks = count_looks(agent, vm);
     task_set_phase(task, "take-over");
     for (;;) {
         uint64_t waited_ns = clock_monotonic_ns() - begun;
-        int result = look_and_judge(agent, vm, waited_ns, fenced, task, &reason, err);
+        bool fresh = count_looks(agent, vm) - looks >= FRESH_LOOKS;
+        int result = fresh ? look_and_judge(agent, vm, waited_ns, fenced, task, &reason, err) : 0;
         if (result != 0) {
             return result < 0 ? result : 0;
         }
