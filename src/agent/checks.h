@@ -43,7 +43,8 @@ struct checks_move {
 json_t *checks_of_source(const struct checks_move *move);
 
 /* What takes both hosts' facts: machine type, QEMU, accelerator, CPU, engine, encryption, memory,
- * datastore, port groups, names. `vm_state` and `blackout_ms` are not read. New reference as above. */
+ * datastore, port groups, names. `vm_state` and `blackout_ms` are not read. New reference as above.
+ */
 json_t *checks_of_destination(const struct checks_move *move);
 
 /* The worst level in the list: "ok", "warn" or "block"; a malformed list blocks. */

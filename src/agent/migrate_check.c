@@ -96,8 +96,8 @@ int migrate_checks(struct agent *agent, const struct vm *vm, const struct config
     if (!checks || !request) {
         return error_set_errno(err, ENOMEM, "cannot check the move of VM %s", vm->config.name);
     }
-    int result = peer_call(agent, peer, "POST", "/v1/incoming/check", request,
-                           CHECK_TIMEOUT_NS, &answer, err);
+    int result = peer_call(agent, peer, "POST", "/v1/incoming/check", request, CHECK_TIMEOUT_NS,
+                           &answer, err);
     if (result < 0) {
         return result;
     }
