@@ -126,16 +126,16 @@ def parse_engines(text):
 
 
 def engines_of(row, wanted):
-    """Auto-converge where a writer needs throttling, multifd's compression where data compresses, Drover in clear where
-    the cost of encryption shows."""
+    """Auto-converge where a writer needs throttling, multifd's compression where data compresses, Drover encrypted where
+    the cost of that shows: QEMU's modes go in clear."""
     guest = GUESTS[row.guest]
     left_out = set()
     if guest.link_share < 0.9 and not guest.unpaced:
         left_out.add("auto-converge")
     if row.guest != "text":
         left_out.add("multifd-zstd")
-    if row.guest not in ("data", "text", "write50"):
-        left_out.add("drover-plain")
+    if row.guest not in ("data", "text", "write50") and "drover-plain" in wanted:
+        left_out.add("drover")
     return [name for name in wanted if name not in left_out]
 
 

@@ -1,7 +1,7 @@
 """What Drover aims at beside the best of QEMU's modes, and whether a report reaches it. No I/O."""
 from dataclasses import dataclass
 
-from summary import FIGURES, blocks, ratio
+from summary import FIGURES, blocks, compared, ratio
 
 _WRITERS = {"total_s": 2 / 3, "cpu_s": 1 / 2, "wire_bytes": 2 / 3, "blackout_ms": 1 / 2}
 
@@ -45,7 +45,7 @@ def _ratio_verdicts(name, rows):
 
 
 def _absolute_verdicts(name, rows):
-    ours = _of(rows, "drover")
+    ours = _of(rows, compared(rows))
     if not ours:
         return
     if name == "data/loopback":
@@ -61,8 +61,8 @@ def _absolute_verdicts(name, rows):
 def _convergence_verdicts(name, rows):
     if name.split("/")[0] not in ("write150", "hot"):
         return
-    ours, throttled = _of(rows, "drover"), _of(rows, "auto-converge")
-    completed = [row["completed"] for row in rows if row["engine"] == "drover"]
+    ours, throttled = _of(rows, compared(rows)), _of(rows, "auto-converge")
+    completed = [row["completed"] for row in rows if row["engine"] == compared(rows)]
     if completed:
         yield Verdict(name, "completes", float(completed[0]), 1, at_least=True)
     if ours and ours["blackout_ms"] is not None:
