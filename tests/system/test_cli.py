@@ -130,7 +130,7 @@ def test_completion_of_words(agent):
 
 
 @pytest.mark.parametrize("page", ["drover.1", "drover-vm.1", "drover-ca.1", "drover-lab.1", "droverd.json.5",
-                                  "droverd.8"])
+                                  "droverd.8", "drover-guard.8"])
 def test_manual_pages_are_well_formed(page):
     if not shutil.which("mandoc"):
         pytest.skip("mandoc is not installed")
