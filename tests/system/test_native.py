@@ -13,7 +13,7 @@ from cluster import Guest, Task, hosts_of, wait_for
 from lab import DROVER, Lab
 from traffic import TrafficClient
 
-SLOW = 12 << 20  # bytes a second: some seconds of pre-copy
+SLOW = 24 << 20  # bytes a second: some seconds of pre-copy
 BLOCKED = 5
 
 

@@ -149,7 +149,9 @@ static bool read_transfer(const json_t *value, struct qemu_transfer *ret_transfe
 
 bool qemu_outgoing_told(const json_t *event, struct qemu_transfer *ret_transfer)
 {
-    return read_transfer(json_object_get(event, "return"), ret_transfer);
+    const json_t *value = json_object_get(event, "return");
+    read_transfer(value, ret_transfer);
+    return value != NULL || json_object_get(event, "error");
 }
 
 int qemu_outgoing_transfer(struct qmp *qmp, struct qemu_transfer *ret_transfer, struct error *err)

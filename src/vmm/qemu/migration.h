@@ -51,8 +51,8 @@ struct qemu_transfer {
     uint64_t pages_zero;
 };
 
-/* Asks for it without waiting: the answer is among the events, where qemu_outgoing_told() finds it.
- */
+/* Asks for it without waiting: the answer is among the events, where qemu_outgoing_told() finds it,
+ * true. A migration that is being set up has nothing of memory to tell: then nothing is filled. */
 int qemu_outgoing_ask(struct qmp *qmp, struct error *err);
 bool qemu_outgoing_told(const json_t *event, struct qemu_transfer *ret_transfer);
 

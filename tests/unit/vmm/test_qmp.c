@@ -101,6 +101,22 @@ static void silence_garbage_and_hang_up_are_errors(void **state)
                      -ECONNRESET);
 }
 
+static void an_answer_without_memory_is_an_answer(void **state)
+{
+    (void)state;
+    struct qemu_transfer transfer = {.total = 7};
+    CLEANUP_JSON json_t *early = json_loads("{\"return\":{\"status\":\"setup\"}}", 0, NULL);
+    CLEANUP_JSON json_t *late =
+        json_loads("{\"return\":{\"ram\":{\"total\":9,\"remaining\":4}}}", 0, NULL);
+    CLEANUP_JSON json_t *event = json_loads("{\"event\":\"STOP\"}", 0, NULL);
+    assert_false(qemu_outgoing_told(event, &transfer));
+    assert_true(qemu_outgoing_told(early, &transfer));
+    assert_int_equal(transfer.total, 7);
+    assert_true(qemu_outgoing_told(late, &transfer));
+    assert_int_equal(transfer.total, 9);
+    assert_int_equal(transfer.remaining, 4);
+}
+
 /* Accepts one connection, says what a busy QEMU may say, and takes the client's first command. */
 static void *answer_a_client(void *argument)
 {
@@ -144,6 +160,7 @@ int main(void)
         WITH_MONITOR(a_refusal_quotes_qemu),
         WITH_MONITOR(a_message_in_pieces_is_one_message),
         WITH_MONITOR(silence_garbage_and_hang_up_are_errors),
+        cmocka_unit_test(an_answer_without_memory_is_an_answer),
         cmocka_unit_test(events_before_the_greeting_are_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
