@@ -26,9 +26,9 @@ json_t *populate_describe(int memory_fd, uint64_t memory_size);
 int populate_new(const json_t *description, uint64_t memory_size, struct populate **ret_populate,
                  struct error *err);
 
-/* Begins, with the RAM file (borrowed for the call); `populate` may be NULL. For struct
- * launch_shadow. */
-void populate_begin(void *populate, int memory_fd);
+/* Begins, with the RAM file (borrowed for the call); `argument` is a struct populate, or NULL. For
+ * struct launch_shadow. */
+void populate_begin(void *argument, int memory_fd);
 
 /* Ends it, whatever is left, within some ten milliseconds. NULL is fine. */
 void populate_free(struct populate *populate);

@@ -222,7 +222,10 @@ static int decode_nics(const json_t *document, struct mover_setup *setup, struct
     json_t *nics;
     json_t *nic;
     int result = json_get_array_or_empty(document, WHAT, "nics", &nics, err);
-    if (result == 0 && json_array_size(nics) > MOVER_NICS_MOST) {
+    if (result < 0) {
+        return result;
+    }
+    if (json_array_size(nics) > MOVER_NICS_MOST) {
         return error_set(err, EINVAL, WHAT ": at most %d NICs", MOVER_NICS_MOST);
     }
     json_array_foreach (nics, setup->nic_count, nic) {

@@ -229,6 +229,7 @@ class Guest:
         return Task(self.hosts[host], answer["task"])
 
     def start(self, host, body=None):
+        self.lab.forget_neighbours()
         task = self.act(host, "start", body).end()
         assert task["state"] == "succeeded", task
         wait_for("the guest", self.is_up)

@@ -64,6 +64,7 @@ class Guest:
         return self.lab.run(self.host, DROVER, "vm", verb, self.name, *rest, **options)
 
     def start(self):
+        self.lab.forget_neighbours()
         self.drover("start")
         return self
 

@@ -121,6 +121,10 @@ class Lab:
         nodes = json.loads(self.call("status", "--json").stdout)["nodes"]
         return {node["name"]: node for node in nodes}
 
+    def forget_neighbours(self):
+        """A guest that is made anew has another MAC at its address: the client would look for the old one for half a minute."""
+        self.run("client", "ip", "neigh", "flush", "all")
+
     def pids(self):
         """Pid of each node's init."""
         return {name: node["pid"] for name, node in self.status().items()}
