@@ -14,8 +14,6 @@
  */
 #include <fcntl.h>
 #include <limits.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,8 +24,7 @@
 #include "base/kernel.h"
 #include "vmm/qemu/preload.h"
 #include "vmm/qemu/preload_deadline.h"
-
-#define STACK_SIZE ((size_t)64 << 10)
+#include "vmm/qemu/preload_thread.h"
 
 struct maker {
     int device;
@@ -100,23 +97,6 @@ static void *serve(void *argument)
     return NULL;
 }
 
-/* Signals are QEMU's: the thread takes none. */
-static int start_thread(struct maker *maker)
-{
-    pthread_t thread;
-    pthread_attr_t attributes;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int result = pthread_create(&thread, &attributes, serve, maker);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return result;
-}
-
 /* Takes over `device`. Without a maker the machine moves all the same; its writers are not paced.
  */
 static void start_maker(int device)
@@ -131,7 +111,7 @@ static void start_maker(int device)
     }
     fcntl(device, F_SETFD, FD_CLOEXEC);
     *maker = (struct maker){.device = device, .socket = ends[1]};
-    if (place(ends[0], QEMU_USERFAULTFD_MAKER) < 0 || start_thread(maker) != 0) {
+    if (place(ends[0], QEMU_USERFAULTFD_MAKER) < 0 || preload_start_thread(serve, maker) != 0) {
         fputs("drover: cannot make userfaultfds on demand: no thread\n", stderr);
         close(QEMU_USERFAULTFD_MAKER);
         close(ends[1]);

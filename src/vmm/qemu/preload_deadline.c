@@ -20,7 +20,6 @@
 #include "vmm/qemu/preload_deadline.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,8 +31,8 @@
 
 #include "base/deadline_page.h"
 #include "vmm/qemu/preload.h"
+#include "vmm/qemu/preload_thread.h"
 
-#define STACK_SIZE ((size_t)64 << 10)
 #define NANOSECONDS 1000000000ULL
 #define SLEEP_LEAST_NS 5000000ULL
 
@@ -107,23 +106,6 @@ static __attribute__((noreturn)) void *keep(void *argument)
     }
 }
 
-/* Signals are QEMU's: the thread takes none. */
-static int start_thread(struct watch *watch)
-{
-    pthread_t thread;
-    pthread_attr_t attributes;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int result = pthread_create(&thread, &attributes, keep, watch);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return result;
-}
-
 static void map_page(struct watch *watch, int fd)
 {
     struct stat status;
@@ -168,7 +150,7 @@ void preload_arm_deadline(void)
     }
     map_page(watch, fd);
     arm_first(watch, lapses);
-    if (start_thread(watch) != 0) {
+    if (preload_start_thread(keep, watch) != 0) {
         give_up("drover: no thread to follow the deadline");
     }
     if (dup2(fd, QEMU_DEADLINE_FD) < 0) { /* for -add-fd, which wants it without close-on-exec */
