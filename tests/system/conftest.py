@@ -1,6 +1,7 @@
 """What system tests share."""
 import pytest
 
+from cluster import hosts_of
 from lab import Lab, require_lab
 
 
@@ -26,6 +27,12 @@ def lab():
     """A lab of three hosts with their agents, for a whole file of tests: leave it as you found it."""
     with Lab(hosts=3) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def hosts(lab):
+    """The lab's hosts by their names."""
+    return hosts_of(lab)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from cluster import RUN_FOLDER, Guest, UnixConnection, connect_in_namespace, hosts_of, wait_for
+from cluster import RUN_FOLDER, Guest, UnixConnection, connect_in_namespace, wait_for
 from lab import DROVER
 
 SLOW = 24 << 20
@@ -41,11 +41,6 @@ STRANGERS = {
     "oversized": frame(HELLO, length=0xffffffff) + b"x" * 65536,
     "ABORT": frame(ABORT, b"\x01\x00bye"),
 }
-
-
-@pytest.fixture(scope="module")
-def hosts(lab):
-    return hosts_of(lab)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from cluster import Guest, hosts_of
+from cluster import Guest
 from lab import Lab, configured
 from namespaces import in_network_of
 
@@ -55,11 +55,6 @@ class Capture(threading.Thread):
 def lab():
     with Lab(hosts=2) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def hosts(lab):
-    return hosts_of(lab)
 
 
 @pytest.fixture(scope="module")

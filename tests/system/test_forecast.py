@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from cluster import Guest, hosts_of, wait_for
+from cluster import Guest, wait_for
 from lab import DROVER, Lab
 
 PAGE = 4096
@@ -17,11 +17,6 @@ WIDEST = 80  # columns of a terminal
 def lab():
     with Lab(hosts=2) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def hosts(lab):
-    return hosts_of(lab)
 
 
 @pytest.fixture(scope="module")

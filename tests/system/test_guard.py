@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from cluster import Guest, hosts_of, wait_for
+from cluster import Guest, wait_for
 from lab import Lab
 
 HEARTBEAT_S, STOP_AFTER_S, TAKEOVER_S = 0.5, 4, 6
@@ -46,11 +46,6 @@ class Copy:
 def lab():
     with Lab(hosts=2, lease=TIMES) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def hosts(lab):
-    return hosts_of(lab)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cluster import Guest, hosts_of, wait_for
+from cluster import Guest, wait_for
 
 PEER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hostile_peer.py")
 PYTHON = "/usr/bin/python3"
@@ -17,11 +17,6 @@ SLOW = 3 << 20  # bytes a second: the other move lasts as long as these tests
 MEMORY_MOST = 64 << 10  # KiB that a crowd may cost a mover
 LOG_MOST = 64 << 10  # bytes that it may cost a log
 LISTENING = "0A"
-
-
-@pytest.fixture(scope="module")
-def hosts(lab):
-    return hosts_of(lab)
 
 
 @pytest.fixture(scope="module")

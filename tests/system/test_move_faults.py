@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from cluster import Guest, hosts_of, wait_for
+from cluster import Guest, wait_for
 from lab import DROVER
 from traffic import TrafficClient
 
@@ -19,11 +19,6 @@ FAST = 64 << 20  # little more than a second: time enough to halt somebody
 SLOWER = 8 << 20  # less than a guest dirties that writes without a pause
 ELSEWHERE = {"h1": "h2", "h2": "h1", "h3": "h1"}
 LOST_TRAFFIC = ("server_backwards", "wrong_udp", "wrong_tcp")
-
-
-@pytest.fixture(scope="module")
-def hosts(lab):
-    return hosts_of(lab)
 
 
 @pytest.fixture(scope="module")

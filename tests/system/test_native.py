@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from cluster import Guest, Task, hosts_of, wait_for
+from cluster import Guest, Task, wait_for
 from lab import DROVER, Lab
 from traffic import TrafficClient
 
@@ -26,11 +26,6 @@ def has_kvm():
 def lab():
     with Lab(hosts=2) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def hosts(lab):
-    return hosts_of(lab)
 
 
 @pytest.fixture

@@ -4,15 +4,10 @@ import threading
 
 import pytest
 
-from cluster import Guest, Task, hosts_of, wait_for
+from cluster import Guest, Task, wait_for
 from lab import DROVER
 
 SLOW = 16 << 20  # bytes a second: a move that lasts
-
-
-@pytest.fixture(scope="module")
-def hosts(lab):
-    return hosts_of(lab)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from cluster import RUN_FOLDER, Guest, hosts_of, wait_for
+from cluster import RUN_FOLDER, Guest, wait_for
 
 SLOW = 1 << 20  # bytes a second: the move lasts as long as these tests look at it
 CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
@@ -40,11 +40,6 @@ for path in json.load(sys.stdin):
         pass
 print(json.dumps(found))
 """
-
-
-@pytest.fixture(scope="module")
-def hosts(lab):
-    return hosts_of(lab)
 
 
 @pytest.fixture(scope="module")

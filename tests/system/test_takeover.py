@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cluster import Guest, Task, hosts_of, wait_for
+from cluster import Guest, Task, wait_for
 from lab import DROVER, Lab
 
 TAKEOVER_S = 8  # the default setting
@@ -16,11 +16,6 @@ TAKEOVER_S = 8  # the default setting
 def lab():
     with Lab(hosts=2) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def hosts(lab):
-    return hosts_of(lab)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from cluster import Guest, hosts_of, wait_for
+from cluster import Guest, wait_for
 from lab import DROVER
 
 PORT = 7790
@@ -22,11 +22,6 @@ SOCKET = "/run/drover/droverd.sock"
 CLIENT = "10.79.0.254"
 OUTSIDER = 65534
 GROUP = 7789
-
-
-@pytest.fixture(scope="module")
-def hosts(lab):
-    return hosts_of(lab)
 
 
 @pytest.fixture(scope="module")
