@@ -251,6 +251,7 @@ int json_to_error(const json_t *object, struct error *err)
     const char *message = json_string_value(json_object_get(inner, "message"));
     const char *remedy = json_string_value(json_object_get(inner, "remedy"));
     int code = (int)json_integer_value(json_object_get(inner, "code"));
-    error_set(err, code > 0 && code < 4096 ? code : EIO, "%s", message ? message : "unknown error");
+    error_set(err, code > 0 && code < 4096 ? code : EIO, "%s",
+              message && message[0] ? message : "unknown error");
     return error_remedy(err, "%s", remedy ? remedy : "");
 }

@@ -134,6 +134,7 @@ static void twisted_errors_are_errors(void **state)
                                           "{\"error\": 7}",
                                           "{\"error\": {\"code\": 0}}",
                                           "{\"error\": {\"code\": -2, \"message\": []}}",
+                                          "{\"error\": {\"message\": \"\"}}",
                                           "{\"error\": {\"code\": 99999999999}}"};
     for (size_t i = 0; i < sizeof(twisted) / sizeof(twisted[0]); i++) {
         struct error err = ERROR_NONE;
