@@ -12,8 +12,8 @@
 const struct option_spec datastore_set_lease_options[] = {
     {"--kind", "KIND", "local, file or sanlock (file)"},
     {"--heartbeat", "MS", "from one heartbeat to the next (500)"},
-    {"--stop-after", "MS", "a host without heartbeats for so long stops its VMs (5000)"},
-    {"--takeover", "MS", "others may take them over after so long (8000)"},
+    {"--stop-after", "MS", "a host without heartbeats for so long stops its VMs (4000)"},
+    {"--takeover", "MS", "others may take them over after so long (7000)"},
     {NULL},
 };
 

@@ -46,7 +46,7 @@ static int parse_times(char **words, struct lab_lease *lease, struct error *err)
     if (sscanf(words[1], "%9u,%9u,%9u%c", &heartbeat, &stop_after, &takeover, &more) != 3 ||
         heartbeat == 0) {
         return error_set(err, EINVAL,
-                         "%s takes three numbers of milliseconds (500,5000,8000), not \"%s\"",
+                         "%s takes three numbers of milliseconds (500,4000,7000), not \"%s\"",
                          words[0], words[1]);
     }
     lease->heartbeat_ms = heartbeat;

@@ -47,13 +47,13 @@ static int64_t default_heartbeat_ms(enum lease_kind kind)
 static int64_t default_stop_after_ms(const struct lease_settings *settings)
 {
     int64_t heartbeat_ms = (int64_t)(settings->heartbeat_ns / MS);
-    return settings->kind == LEASE_SANLOCK ? SANLOCK_STOP_HEARTBEATS * heartbeat_ms : 5000;
+    return settings->kind == LEASE_SANLOCK ? SANLOCK_STOP_HEARTBEATS * heartbeat_ms : 4000;
 }
 
 static int64_t default_takeover_ms(const struct lease_settings *settings)
 {
     int64_t heartbeat_ms = (int64_t)(settings->heartbeat_ns / MS);
-    return settings->kind == LEASE_SANLOCK ? SANLOCK_WATCHDOG_MS + 4 * heartbeat_ms : 8000;
+    return settings->kind == LEASE_SANLOCK ? SANLOCK_WATCHDOG_MS + 4 * heartbeat_ms : 7000;
 }
 
 static int check_times(const struct lease_settings *settings, const char *what, struct error *err)

@@ -2,7 +2,7 @@
  * How a datastore keeps its leases: the kind, and the times in which a host must prove that it
  * lives. They belong to the datastore, not to a host, so they stand in its drover-datastore.json:
  *
- *   "lease": {"kind": "file", "heartbeat_ms": 500, "stop_after_ms": 5000, "takeover_ms": 8000}
+ *   "lease": {"kind": "file", "heartbeat_ms": 500, "stop_after_ms": 4000, "takeover_ms": 7000}
  *
  * All keys may be missing; those of "file" above are the defaults. docs/ownership.md says what the
  * times mean for whoever sets them.

@@ -65,7 +65,7 @@ class Lab:
         self.hosts = [f"h{number}" for number in range(1, hosts + 1)]
         self.agents = agents
         self.migration_networks = migration_networks
-        self.lease = lease  # options of `up` for the shared datastore: ("--lease-times", "500,5000,8000")
+        self.lease = lease  # options of `up` for the shared datastore: ("--lease-times", "500,4000,7000")
         self.datastore_size = datastore_size
         self.root = tempfile.mkdtemp(prefix="drover-lab-", dir="/var/tmp")
         os.chmod(self.root, 0o755)

@@ -302,7 +302,7 @@ def test_lease_settings_are_sent_and_followed(agent):
 
 
 def test_a_datastore_is_shown_with_its_leases(agent):
-    lease = {"kind": "file", "heartbeat_ms": 500, "stop_after_ms": 5000, "takeover_ms": 8000}
+    lease = {"kind": "file", "heartbeat_ms": 500, "stop_after_ms": 4000, "takeover_ms": 7000}
     agent.routes[("GET", "/v1/host")] = (200, {"name": "h1", "datastores": [
         {"name": "local", "path": "/srv/local", "lease": {"kind": "local"}},
         {"name": "nfs1", "path": "/srv/nfs1", "lease": lease, "total_bytes": 1 << 40}]})

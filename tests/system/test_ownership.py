@@ -126,12 +126,12 @@ def test_lease_settings_stay_while_a_datastore_is_used(hosts, running):
     error = task.end()["error"]
     assert running.name in error["message"] and f"host {running.owner()}" in error["message"], error
     assert "stop it there" in error["remedy"], error
-    assert hosts["h3"].call("POST", "/v1/datastores/shared/lease", {"takeover_ms": 5500})[0] == 400
+    assert hosts["h3"].call("POST", "/v1/datastores/shared/lease", {"takeover_ms": 4500})[0] == 400
 
 
 def test_lease_settings_of_a_datastore_at_rest(hosts, lab):
     """The last test here: h1's agent wants to be started anew afterwards."""
-    wanted = {"kind": "file", "heartbeat_ms": 500, "stop_after_ms": 5000, "takeover_ms": 9000}
+    wanted = {"kind": "file", "heartbeat_ms": 500, "stop_after_ms": 4000, "takeover_ms": 9000}
     lab.run("h1", DROVER, "datastore", "set-lease", "local", "--kind", "file", "--takeover", "9000")
     with open(hosts["h1"].root("/datastores/local/drover-datastore.json")) as marker:
         assert json.load(marker)["lease"] == wanted

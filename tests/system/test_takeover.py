@@ -9,7 +9,7 @@ import pytest
 from cluster import Guest, Task, wait_for
 from lab import DROVER, Lab
 
-TAKEOVER_S = 8  # the default setting
+TAKEOVER_S = 7  # the default setting
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ def test_leases_are_shown(lab, hosts, guest):
     guest.start("h1")
     mine = wait_for("h1 to be seen alive", lambda: (found := lease(hosts, "h1", guest))["life"] == "alive" and found)
     assert (mine["owner"], mine["kind"]) == ("h1", "file") and mine["epoch"] > 0
-    assert 0 < mine["deadline_ms"] <= 5000
+    assert 0 < mine["deadline_ms"] <= 4000
     theirs = wait_for("h2 to see it too", lambda: (found := lease(hosts, "h2", guest))["life"] == "alive" and found)
-    assert theirs["deadline_ms"] is None and theirs["heartbeat_age_ms"] < 5000
+    assert theirs["deadline_ms"] is None and theirs["heartbeat_age_ms"] < 4000
     table = lab.run("h2", DROVER, "lease", "list").stdout
     assert "OWNER" in table and "alive" in table and guest.name in table
 

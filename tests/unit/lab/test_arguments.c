@@ -52,14 +52,14 @@ static void leases(void **state)
     assert_null(arguments.lease.kind);
     assert_int_equal(arguments.lease.heartbeat_ms, 0);
     assert_int_equal(
-        PARSE(&up, &arguments, &err, "--lease-kind", "file", "--lease-times", "500,5000,8000"), 0);
+        PARSE(&up, &arguments, &err, "--lease-kind", "file", "--lease-times", "500,4000,7000"), 0);
     assert_string_equal(arguments.lease.kind, "file");
     assert_int_equal(arguments.lease.heartbeat_ms, 500);
-    assert_int_equal(arguments.lease.stop_after_ms, 5000);
-    assert_int_equal(arguments.lease.takeover_ms, 8000);
+    assert_int_equal(arguments.lease.stop_after_ms, 4000);
+    assert_int_equal(arguments.lease.takeover_ms, 7000);
     assert_int_equal(PARSE(&up, &arguments, &err, "--lease-kind", "hope"), -EINVAL);
-    assert_int_equal(PARSE(&up, &arguments, &err, "--lease-times", "500,5000"), -EINVAL);
-    assert_int_equal(PARSE(&up, &arguments, &err, "--lease-times", "500,5000,8000,1"), -EINVAL);
+    assert_int_equal(PARSE(&up, &arguments, &err, "--lease-times", "500,4000"), -EINVAL);
+    assert_int_equal(PARSE(&up, &arguments, &err, "--lease-times", "500,4000,7000,1"), -EINVAL);
     assert_int_equal(PARSE(&up, &arguments, &err, "--lease-times"), -EINVAL);
 }
 

@@ -16,7 +16,7 @@
 
 #define MS NANOSECONDS_PER_MILLISECOND
 #define HEARTBEAT (500 * MS)
-#define TAKEOVER (8000 * MS)
+#define TAKEOVER (7000 * MS)
 #define BEAT_OF_H1 ".drover/hosts/h1"
 
 /* ---- time, hosts and an observer ---- */
@@ -448,7 +448,7 @@ static void changed_settings_end_the_beat(void **state)
     CLEANUP_RENEWAL struct renewal *h1 = open_renewal("h1", "machine1");
     CLEANUP_OBSERVER struct observer *observer = open_observer();
     beat(h1);
-    world_change_settings("{\"kind\": \"file\", \"takeover_ms\": 7000}");
+    world_change_settings("{\"kind\": \"file\", \"takeover_ms\": 6000}");
     assert_cut_off(h1, observer, -ESTALE);
     assert_int_equal(try_beat(h1, &err), -ESTALE);
     assert_non_null(strstr(err.message, "settings were changed"));

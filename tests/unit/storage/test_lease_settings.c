@@ -36,8 +36,8 @@ static void a_marker_without_settings_has_leases_in_files(void **state)
     struct lease_settings settings = read_good("{}");
     assert_int_equal(settings.kind, LEASE_FILE);
     assert_int_equal(settings.heartbeat_ns, 500 * MS);
-    assert_int_equal(settings.stop_after_ns, 5000 * MS);
-    assert_int_equal(settings.takeover_ns, 8000 * MS);
+    assert_int_equal(settings.stop_after_ns, 4000 * MS);
+    assert_int_equal(settings.takeover_ns, 7000 * MS);
 }
 
 static void what_is_given_counts(void **state)
@@ -80,8 +80,8 @@ static void times_without_room_are_refused(void **state)
     (void)state;
     assert_refused("{\"lease\": {\"heartbeat_ms\": 2000}}", "stop_after_ms");
     assert_refused("{\"lease\": {\"stop_after_ms\": 1999}}", "less than 4 times");
-    assert_refused("{\"lease\": {\"stop_after_ms\": 7500}}", "takeover_ms");
-    assert_refused("{\"lease\": {\"takeover_ms\": 5999}}", "less than 1000 ms");
+    assert_refused("{\"lease\": {\"stop_after_ms\": 6500}}", "takeover_ms");
+    assert_refused("{\"lease\": {\"takeover_ms\": 4999}}", "less than 1000 ms");
     assert_refused("{\"lease\": {\"takeover_ms\": 9999999}}", "takeover_ms");
     assert_refused("{\"lease\": {\"heartbeat_ms\": 1}}", "heartbeat_ms");
     assert_refused("{\"lease\": {\"kind\": \"etcd\"}}", "kind");
