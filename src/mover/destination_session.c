@@ -20,7 +20,7 @@
 #include "mover/secure_channel.h"
 #include "mover/session.h"
 
-#define PEER_TIMEOUT_NS (60 * NANOSECONDS_PER_SECOND)   /* for the source to come */
+#define PEER_TIMEOUT_NS (30 * NANOSECONDS_PER_SECOND)   /* for the source to come */
 #define STRANGER_NS (500 * NANOSECONDS_PER_MILLISECOND) /* for its first words to be complete */
 #define SLICE_NS (100 * NANOSECONDS_PER_MILLISECOND)
 
