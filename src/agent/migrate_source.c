@@ -124,6 +124,12 @@ static int start_mover(struct source_move *move, struct mover_setup *setup, stru
 
 /* ---- the task ---- */
 
+static int refuse(const struct source_move *move, struct error *err)
+{
+    return error_wrap(err, "VM %s stays on host %s", move->vm.config.name,
+                      move->agent->config->host);
+}
+
 static int check(struct source_move *move, const struct config_peer *peer, struct error *err)
 {
     CLEANUP_JSON json_t *checks = NULL;
@@ -131,8 +137,7 @@ static int check(struct source_move *move, const struct config_peer *peer, struc
     before.state = VM_STATE_RUNNING; /* that it is migrating now is this very move's doing */
     int result = migrate_checks(move->agent, &before, peer, &move->options, &checks, err);
     if (result < 0) {
-        return error_wrap(err, "VM %s stays on host %s", move->vm.config.name,
-                          move->agent->config->host);
+        return refuse(move, err);
     }
     if (result == 0) {
         result = migrate_refuse(&move->vm, move->to, checks, err);
@@ -166,16 +171,16 @@ static int read_epoch(struct source_move *move, struct error *err)
     struct vm *vm = &move->vm;
     struct lease lease;
     const char *self = move->agent->config->host;
-    int result = ownership_read(move->agent, vm, &lease, err);
-    if (result == 0 && strcmp(lease.host, self) != 0) {
-        result = error_set(err, EBUSY, "VM %s is owned by host %s, not by host %s", vm->config.name,
-                           lease.host, self);
+    if (ownership_read(move->agent, vm, &lease, err) < 0) {
+        return refuse(move, err);
     }
-    if (result == 0) {
-        vm->owner = lease;
-        move->record.epoch = lease.epoch;
+    if (strcmp(lease.host, self) != 0) {
+        return error_set(err, EBUSY, "VM %s is owned by host %s, not by host %s", vm->config.name,
+                         lease.host, self);
     }
-    return result;
+    vm->owner = lease;
+    move->record.epoch = lease.epoch;
+    return 0;
 }
 
 /* The engine knows what makes its own moves long; of QEMU's it does not. */
@@ -216,11 +221,11 @@ static int record_and_reserve(struct source_move *move, const struct config_peer
     const struct agent_config *config = move->agent->config;
     struct error after = ERROR_NONE;
     int result = read_epoch(move, err);
-    if (result == 0) {
-        result = record_save_move(config, move->vm.config.uuid, &move->record, err);
-    }
     if (result < 0) {
         return result;
+    }
+    if (record_save_move(config, move->vm.config.uuid, &move->record, err) < 0) {
+        return refuse(move, err);
     }
     result = reserve_and_look(move, peer, setup, err);
     if (result < 0) {

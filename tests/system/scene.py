@@ -91,7 +91,9 @@ class Scene:
         self.lab.link(self.target.name, network, state)
 
     def restart_agent(self, side):
-        if self.host(side).init:
+        """Once a move, whatever of it killed the agent."""
+        if self.host(side).init and side not in self.restarted:
+            self.restarted.add(side)
             self.host(side).restart_agent()
 
     def take_over(self, dead):
@@ -118,6 +120,9 @@ class Scene:
 
     def begin_move(self):
         return self.guest.begin_move(self.target.name, bandwidth_limit=BANDWIDTH)
+
+    def sees_datastores(self):
+        return all(not store["problem"] for host in self.hosts.values() for store in host.get("/v1/host")["datastores"])
 
     def hold(self, phase):
         """Begins a move; returns its task and what holds it, when it stands in that phase."""
@@ -162,7 +167,8 @@ class Scene:
         self.source = self.hosts[place]
         self.target = self.hosts["h2" if place == "h1" else "h1"]
         story = Story(phase.name, [fault.name for fault in faults], self.source.name, self.target.name)
-        self.taken_over, self.boot = False, self.guest.ask()["boot_id"]
+        self.taken_over, self.restarted, self.boot = False, set(), self.guest.ask()["boot_id"]
+        wait_for("all datastores to be seen again", self.sees_datastores)
         move, held = self.hold(phase)
         for fault in faults:
             fault.inflict(self)
