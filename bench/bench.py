@@ -28,6 +28,7 @@ from measure import bare_stream, measure, set_link, set_writer  # noqa: E402
 from meters import ProcessorGroup  # noqa: E402
 from native_move import MigrationFailed  # noqa: E402
 from sides import DroverSide, QemuSide  # noqa: E402
+from warm_memory import WarmMemory  # noqa: E402
 
 REPORT = os.path.join(BUILD, "bench/report.json")
 FAILURES_MOST = 12
@@ -50,6 +51,7 @@ class Bench:
         self.groups = [ProcessorGroup("drover"), ProcessorGroup("qemu")]
         self.drover = DroverSide(self.stage, self.groups[0], DROVER_ADDRESS, "bench-drover")
         self.qemu = QemuSide(self.stage, self.groups[1], QEMU_ADDRESS, "bench-qemu", self.folder)
+        self.memory = WarmMemory()
         self.machine = None
         self.measured = []
         self.failures = collections.Counter()  # by row and engine; a move that only takes too long is none
@@ -61,6 +63,7 @@ class Bench:
             pids = self.stage.pids()
             self.node_pids = [pids[host] for host in self.stage.hosts]
             self._use_reno()
+            self.memory.hold(max(plan.memory_needed_mib(row) for row in self.options.rows))
         except BaseException:
             self.__exit__()
             raise
@@ -75,6 +78,7 @@ class Bench:
     def __exit__(self, *exception):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # what is cleaned up, is cleaned up whole
+        self.memory.drop()
         with contextlib.suppress(OSError):  # without a drover there is no lab either
             self.stage.down()
         for group in self.groups:
@@ -111,7 +115,7 @@ class Bench:
         side = self.side_of(engine)
         side.prepare(plan.ENGINES[engine])
         with self.other_side(side).halted():
-            return measure(side, self.node_pids, row, engine, self.options)
+            return measure(side, self.node_pids, row, engine, self.options, self.memory)
 
     def _run_or_start_anew(self, row, engine):
         """A guest that a move broke is booted again, and the run repeated once; None when that fails too."""
@@ -144,7 +148,7 @@ class Bench:
         set_link(self.stage, row.link)
         guest = plan.GUESTS[row.guest]
         with self.drover.halted(), self.qemu.halted():
-            rate = bare_stream(self.stage, row.link)
+            rate = bare_stream(self.stage, row.link, self.memory)
         for side in (self.drover, self.qemu):
             if side.where and (guest.link_share or guest.unpaced):
                 with self.other_side(side).halted():
@@ -168,7 +172,7 @@ class Bench:
                     say(summary.run_line(row, engine, number, figures))
             if number + 1 < self.options.runs:
                 with self.drover.halted(), self.qemu.halted():
-                    rates.append(bare_stream(self.stage, row.link))
+                    rates.append(bare_stream(self.stage, row.link, self.memory))
         self.measured += [{**summary.row_of(row, engine, runs[engine], rates), "failed_runs": self.failures[row, engine]}
                           for engine in engines]
 

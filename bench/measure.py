@@ -4,7 +4,7 @@ import subprocess
 import time
 
 from meters import sample
-from rows import ENGINES, GUESTS, LINKS, memory_touched_mib
+from rows import ENGINES, GUESTS, LINKS, memory_needed_mib
 from stage import BUILD, Failure
 
 BARE_STREAM = f"{BUILD}/bench/drover-bare-stream"
@@ -15,32 +15,7 @@ UNDISTURBED_S = 1.5
 SETTLE_S = 1.0
 TRAFFIC_LIMIT_S = 600
 PAGE_BYTES = 4096
-SPARED_MIB = 1024
-TOUCHED_MIB_MOST = 32 * 1024
 MIB = 2**20
-
-TOUCH = """import mmap, sys
-memory = mmap.mmap(-1, int(sys.argv[1]) << 20)
-memory.madvise(mmap.MADV_HUGEPAGE)
-for offset in range(0, len(memory), 4096):
-    memory[offset] = 1
-"""
-
-
-def touch_memory(mebibytes):
-    """A virtual machine's memory is slow at its first touch, and again a moment after it was given back."""
-    subprocess.run(["/usr/bin/python3", "-c", TOUCH, str(mebibytes)], check=True)
-
-
-def free_mib():
-    with open("/proc/meminfo") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("MemFree:")) // 1024
-
-
-def mib_to_touch(row):
-    """Where nothing else limits the rate, all that is free: huge pages may come from anywhere in it."""
-    needed = memory_touched_mib(row)
-    return needed if LINKS[row.link] else max(needed, min(free_mib() - SPARED_MIB, TOUCHED_MIB_MOST))
 
 
 def set_link(stage, link):
@@ -49,11 +24,15 @@ def set_link(stage, link):
         stage.lab("rate", host, "migration", str(rate) if rate else "none")
 
 
-def bare_stream(stage, link):
+def bare_stream(stage, link, memory):
     """Bytes a second over one TCP connection between two hosts, nothing else done."""
     count = int(min(STREAM_BYTES_MOST, (LINKS[link] or STREAM_BYTES_MOST) * STREAM_S))
     arguments = ["10.78.0.2", str(STREAM_PORT), str(count)]
-    touch_memory(count // MIB + 64)
+    with memory.lent(count // MIB + 64):
+        return _run_bare_stream(stage, arguments, count)
+
+
+def _run_bare_stream(stage, arguments, count):
     receiver = subprocess.Popen(stage.exec_command("h2", BARE_STREAM, "receive", *arguments), text=True,
                                 stdout=subprocess.PIPE)
     try:
@@ -107,7 +86,7 @@ def _figures(move, undisturbed, before, moved, settled, seen, report):
             "detail": move.detail}
 
 
-def measure(side, node_pids, row, engine, options):
+def measure(side, node_pids, row, engine, options, memory):
     """Moves the side's guest once; the other side's is halted. Returns the run's figures."""
     def now():
         return sample(side.group, node_pids, side.line)
@@ -118,13 +97,13 @@ def measure(side, node_pids, row, engine, options):
         first = now()
         time.sleep(UNDISTURBED_S)
         undisturbed = Undisturbed(first, now())
-        touch_memory(mib_to_touch(row))
         side.line.ask("clock-reset")
         traffic.send_mark("undisturbed")
-        before = now()
-        move = side.move(ENGINES[engine], options.cap, options.channels, busy)
-        moved = now()
-        time.sleep(SETTLE_S)
+        with memory.lent(memory_needed_mib(row)):
+            before = now()
+            move = side.move(ENGINES[engine], options.cap, options.channels, busy)
+            moved = now()
+            time.sleep(SETTLE_S)
         settled, report = now(), side.line.ask()
         quiet = traffic.next_line()
         seen = traffic.mark("move")

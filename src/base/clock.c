@@ -17,6 +17,11 @@ uint64_t clock_monotonic_ns(void)
     return read_clock(CLOCK_MONOTONIC);
 }
 
+uint64_t clock_thread_ns(void)
+{
+    return read_clock(CLOCK_THREAD_CPUTIME_ID);
+}
+
 uint64_t clock_boottime_ns(void)
 {
     return read_clock(CLOCK_BOOTTIME);

@@ -14,6 +14,9 @@ uint64_t clock_monotonic_ns(void);
 /* CLOCK_BOOTTIME, in nanoseconds: as monotonic, and goes on while the host is suspended. */
 uint64_t clock_boottime_ns(void);
 
+/* The processor time that the calling thread has had, in nanoseconds. */
+uint64_t clock_thread_ns(void);
+
 /* CLOCK_REALTIME, in nanoseconds since 1970. */
 uint64_t clock_realtime_ns(void);
 

@@ -131,17 +131,17 @@ static void give_up(struct pack_choice *choice, enum pack_method method, uint64_
 }
 
 enum pack_method pack_choice_probed(struct pack_choice *choice, enum pack_method method,
-                                    struct pack_probe probe, uint64_t cost_ns, uint64_t now_ns)
+                                    struct pack_probe probe, uint64_t work_ns, uint64_t now_ns)
 {
     struct pack_figures figures = {.content = (double)probe.content,
                                    .packed = (double)probe.packed,
-                                   .time_ns = (double)cost_ns};
+                                   .time_ns = (double)work_ns};
     if (figures_rate(choice, &figures) > method_rate(choice, choice->method) * MARGIN_TO_ENTER) {
         choice->figures[method] = figures;
         bring_into_use(choice, method);
         return method;
     }
-    trial_failed(&choice->trials[method], cost_ns, now_ns);
+    trial_failed(&choice->trials[method], work_ns, now_ns);
     return choice->method;
 }
 
@@ -154,13 +154,13 @@ static void judge_method(struct pack_choice *choice, const struct pack_outcome *
     struct pack_trial *trial = &choice->trials[method];
     figures->content = figures->content * KEPT + (double)outcome->content;
     figures->packed = figures->packed * KEPT + (double)outcome->sent;
-    figures->time_ns = figures->time_ns * KEPT + (double)outcome->pack_ns;
+    figures->time_ns = figures->time_ns * KEPT + (double)outcome->work_ns;
     if (++trial->chunks >= PROVEN_CHUNKS) {
         trial->failures = 0;
     }
     double without = method_rate(choice, method == PACK_DELTA ? choice->method : PACK_NONE);
     if (figures_rate(choice, figures) < without * MARGIN_TO_STAY) {
-        give_up(choice, method, outcome->pack_ns / 4, now_ns);
+        give_up(choice, method, outcome->work_ns / 4, now_ns);
     }
 }
 

@@ -5,7 +5,8 @@
  * it at the link's rate. The highest wins, with a margin to enter and a smaller one to stay, so
  * that what is packed is not slower than what is not.
  *
- * Speeds and ratios are those of recent chunks. A method that is not in use is probed on one page
+ * Speeds and ratios are those of recent chunks; a speed is that of a processor all of whose time
+ * the lane has. A method that is not in use is probed on one page
  * in PACK_PROBE_INTERVAL of a chunk. After a probe that promises no gain, or a method given up, it
  * is left alone for PACK_CHOICE_PATIENCE times what that took, and for twice as long after each
  * further failure: so trying costs less than 1 % of the time, however fast the link is.
@@ -75,7 +76,8 @@ struct pack_outcome {
     enum pack_method method; /* that was tried, also when it did not shrink */
     uint64_t content;        /* bytes */
     uint64_t sent;           /* bytes on the wire */
-    uint64_t pack_ns;        /* spent on copying and packing; 0 for PACK_NONE */
+    uint64_t pack_ns;        /* that passed with copying and packing; 0 for PACK_NONE */
+    uint64_t work_ns;        /* what of a processor that took */
     uint64_t elapsed_ns;     /* in all, since the lane's last send returned */
 };
 
@@ -97,9 +99,10 @@ bool pack_choice_wants_bases(const struct pack_choice *choice);
 struct pack_order pack_choice_next(const struct pack_choice *choice, bool has_base,
                                    uint64_t now_ns);
 
-/* What the ordered probe came to, and how long it took. The method for the chunk itself. */
+/* What the ordered probe came to, and what it took of a processor. The method for the chunk itself.
+ */
 enum pack_method pack_choice_probed(struct pack_choice *choice, enum pack_method method,
-                                    struct pack_probe probe, uint64_t cost_ns, uint64_t now_ns);
+                                    struct pack_probe probe, uint64_t work_ns, uint64_t now_ns);
 
 void pack_choice_sent(struct pack_choice *choice, const struct pack_outcome *outcome,
                       uint64_t now_ns);

@@ -21,6 +21,11 @@ static uint64_t now(const struct pack_lane *lane)
     return lane->clock->now_ns(lane->clock->clock);
 }
 
+static uint64_t work(const struct pack_lane *lane)
+{
+    return lane->clock->work_ns ? lane->clock->work_ns(lane->clock->clock) : now(lane);
+}
+
 void pack_lane_resume(struct pack_lane *lane)
 {
     lane->last_sent_ns = now(lane);
@@ -65,14 +70,14 @@ static uint64_t run_pages(const struct page_run *runs, uint32_t run_count)
 static enum pack_method choose(struct pack_lane *lane, const uint8_t *memory,
                                const struct page_run *runs, uint32_t run_count, bool has_base)
 {
-    uint64_t began_ns = now(lane);
-    struct pack_order order = pack_choice_next(&lane->choice, has_base, began_ns);
+    struct pack_order order = pack_choice_next(&lane->choice, has_base, now(lane));
     if (!order.probe) {
         return order.method;
     }
+    uint64_t before_ns = work(lane);
     struct pack_probe probe = packer_probe(&lane->packer, order.method, memory, runs, run_count);
-    uint64_t ended_ns = now(lane);
-    return pack_choice_probed(&lane->choice, order.method, probe, ended_ns - began_ns, ended_ns);
+    return pack_choice_probed(&lane->choice, order.method, probe, work(lane) - before_ns,
+                              now(lane));
 }
 
 /* The bytes are not known: what is remembered of these pages no longer holds. */
@@ -87,7 +92,7 @@ static void forget(struct pack_lane *lane, const struct page_run *runs, uint32_t
 static void pack_copy(struct pack_lane *lane, const uint8_t *memory, const struct page_run *runs,
                       uint32_t run_count, struct pack_chunk *chunk)
 {
-    uint64_t began_ns = now(lane);
+    uint64_t began_ns = now(lane), before_ns = work(lane);
     packer_take(&lane->packer, memory, runs, run_count);
     if (packer_pack(&lane->packer, chunk->tried, &chunk->bytes, &chunk->length)) {
         chunk->method = chunk->tried;
@@ -96,6 +101,7 @@ static void pack_copy(struct pack_lane *lane, const uint8_t *memory, const struc
     }
     packer_remember(&lane->packer);
     chunk->pack_ns = now(lane) - began_ns;
+    chunk->work_ns = work(lane) - before_ns;
 }
 
 void pack_lane_pack(struct pack_lane *lane, const uint8_t *memory, const struct page_run *runs,
@@ -124,6 +130,7 @@ void pack_lane_sent(struct pack_lane *lane, const struct pack_chunk *chunk)
         .content = chunk->content,
         .sent = chunk->length,
         .pack_ns = chunk->pack_ns,
+        .work_ns = chunk->work_ns,
         .elapsed_ns = now_ns - lane->last_sent_ns,
     };
     lane->last_sent_ns = now_ns;

@@ -39,7 +39,8 @@ struct pack_chunk {
     size_t content;       /* of its pages */
 
     enum pack_method tried; /* for pack_lane_sent(): also when it did not shrink */
-    uint64_t pack_ns;
+    uint64_t pack_ns;       /* that passed */
+    uint64_t work_ns;       /* of a processor */
 };
 
 /* `cache`, which all lanes of a move share, and `clock` outlive the lane; `cache` may be NULL: then

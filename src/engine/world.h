@@ -13,6 +13,7 @@ struct engine_clock {
     uint64_t (*now_ns)(void *clock); /* monotonic */
     void (*sleep_ns)(void *clock, uint64_t duration_ns);
     void *clock;
+    uint64_t (*work_ns)(void *clock); /* that the calling thread had of a processor; NULL: as now */
 };
 
 /* What a question about ownership came to. */

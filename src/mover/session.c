@@ -17,9 +17,15 @@ static void sleep_ns(void *clock, uint64_t duration_ns)
     clock_sleep_ns(duration_ns);
 }
 
+static uint64_t work_ns(void *clock)
+{
+    (void)clock;
+    return clock_thread_ns();
+}
+
 struct engine_clock session_clock(void)
 {
-    return (struct engine_clock){.now_ns = now_ns, .sleep_ns = sleep_ns};
+    return (struct engine_clock){.now_ns = now_ns, .sleep_ns = sleep_ns, .work_ns = work_ns};
 }
 
 bool session_cancelled(void *server)

@@ -98,8 +98,9 @@ static void send_chunk(struct world *world, const struct data_model *data)
     world->content += CHUNK;
     world->sent += bytes;
     world->packed[method] += CHUNK;
-    struct pack_outcome outcome = {method, (uint64_t)CHUNK, (uint64_t)bytes, (uint64_t)cost,
-                                   (uint64_t)(world->now_ns - began)};
+    struct pack_outcome outcome = {method,          (uint64_t)CHUNK,
+                                   (uint64_t)bytes, (uint64_t)cost,
+                                   (uint64_t)cost,  (uint64_t)(world->now_ns - began)};
     pack_choice_sent(&world->choice, &outcome, (uint64_t)world->now_ns);
 }
 
@@ -297,7 +298,7 @@ static void test_no_time_passes(void **state)
         if (order.probe) {
             pack_choice_probed(&choice, order.method, (struct pack_probe){4096, 4096}, 0, 0);
         }
-        struct pack_outcome outcome = {order.method, PACK_CHUNK_BYTES, PACK_CHUNK_BYTES, 0, 0};
+        struct pack_outcome outcome = {order.method, PACK_CHUNK_BYTES, PACK_CHUNK_BYTES, 0, 0, 0};
         pack_choice_sent(&choice, &outcome, 0);
     }
     assert_true(choice.link > 0);
