@@ -264,7 +264,7 @@ int lifecycle_remove(struct agent *agent, const char *name, struct error *err)
     restarts_drop(agent, vm.config.uuid);
     result = ownership_take(agent, &vm, OWNERSHIP_FREE, NULL, err);
     if (result == 0) {
-        result = vm_folder_remove(&vm.datastore, vm.config.name, err);
+        result = vm_folder_remove(&vm.datastore, vm.config.name, vm.owner.epoch, err);
     }
     inventory_release(agent->inventory, &vm,
                       result == -EBUSY ? VM_STATE_ELSEWHERE : VM_STATE_STOPPED);

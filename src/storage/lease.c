@@ -57,8 +57,14 @@ int lease_read(const struct datastore *datastore, const char *vm, struct lease *
                struct error *err)
 {
     CLEANUP_CLOSE int folder = open_folder(datastore, vm, err);
+    return folder < 0 ? folder : lease_read_in(datastore, vm, folder, ret_lease, err);
+}
+
+int lease_read_in(const struct datastore *datastore, const char *vm, int folder,
+                  struct lease *ret_lease, struct error *err)
+{
     struct lease_place place = {datastore, vm, folder};
-    return folder < 0 ? folder : kinds[datastore->lease.kind].read(&place, ret_lease, err);
+    return kinds[datastore->lease.kind].read(&place, ret_lease, err);
 }
 
 int lease_advance(const struct datastore *datastore, const char *vm, uint64_t after,

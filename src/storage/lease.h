@@ -27,6 +27,10 @@ struct lease {
 int lease_read(const struct datastore *datastore, const char *vm, struct lease *ret_lease,
                struct error *err);
 
+/* The same of a VM whose folder is open, wherever it was moved since. */
+int lease_read_in(const struct datastore *datastore, const char *vm, int folder,
+                  struct lease *ret_lease, struct error *err);
+
 /* Takes epoch `after`+1 in `host`'s name ("" for nobody). -EEXIST when somebody was there first:
  * read again. -ESTALE as above. Durable on return. After any other failure the epoch may or may
  * not have been taken: read again. */

@@ -15,8 +15,10 @@
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/units.h"
 #include "storage/disk_image.h"
+#include "storage/lease.h"
 #include "storage/temporary.h"
 
 #define BOOT_FILE_BYTES_MOST (1ULL << 30)
@@ -348,7 +350,35 @@ int vm_folder_load(const struct datastore *datastore, const char *name,
     return 0;
 }
 
-int vm_folder_remove(const struct datastore *datastore, const char *name, struct error *err)
+/* A folder that has lost its name can be taken by nobody any more; this tells whether it was
+ * before, from a host that stood still. */
+static int check_epoch(const struct datastore *datastore, const char *name, int folder,
+                       uint64_t epoch, struct error *err)
+{
+    struct lease lease;
+    int result = lease_read_in(datastore, name, folder, &lease, err);
+    if (result == 0 && lease.epoch != epoch) {
+        result = error_set(err, EBUSY, "VM %s was taken by host %s meanwhile: it is not removed",
+                           name, *lease.host ? lease.host : "(none)");
+    }
+    return result;
+}
+
+static int take_name_away(const struct datastore *datastore, const char *name, int folder,
+                          uint64_t epoch, const char *path, const char *gone, struct error *err)
+{
+    if (rename(path, gone) < 0) {
+        return error_set_errno(err, errno, "cannot remove VM %s", name);
+    }
+    int result = check_epoch(datastore, name, folder, epoch, err);
+    if (result < 0 && rename(gone, path) < 0) {
+        log_error("VM %s: its folder is now %s: %s", name, gone, strerror(errno));
+    }
+    return result < 0 ? result : sync_folder(datastore->path, err);
+}
+
+int vm_folder_remove(const struct datastore *datastore, const char *name, uint64_t epoch,
+                     struct error *err)
 {
     char gone_name[TEMPORARY_NAME_SIZE];
     int result = check_name(name, "a VM", err);
@@ -366,10 +396,7 @@ int vm_folder_remove(const struct datastore *datastore, const char *name, struct
     if (folder < 0) {
         return error_wrap(err, "cannot remove VM %s", name);
     }
-    if (rename(path, gone) < 0) {
-        return error_set_errno(err, errno, "cannot remove VM %s", name);
-    }
-    result = sync_folder(datastore->path, err);
+    result = take_name_away(datastore, name, folder, epoch, path, gone, err);
     return result < 0 ? result : file_remove_tree(gone, err);
 }
 

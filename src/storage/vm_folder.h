@@ -30,8 +30,10 @@ int vm_folder_create(const struct datastore *datastore, const struct vm_config *
 int vm_folder_load(const struct datastore *datastore, const char *name,
                    struct vm_config *ret_config, struct error *err);
 
-/* Removes the folder with all in it. */
-int vm_folder_remove(const struct datastore *datastore, const char *name, struct error *err);
+/* Removes the folder with all in it, which the caller owns in this epoch. -EBUSY, and it stays,
+ * when somebody has taken the VM since. */
+int vm_folder_remove(const struct datastore *datastore, const char *name, uint64_t epoch,
+                     struct error *err);
 
 /* Opens a file of the folder (a disk O_RDWR, a kernel O_RDONLY); refuses what is not a regular file
  * or block device, and a qcow2 image that names a backing or external data file. Returns a

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "scratch.h"
 
+#include "storage/lease.h"
 #include "storage/vm_folder.h"
 
 static struct datastore open_store(void **state)
@@ -87,10 +88,28 @@ static void a_folder_is_made_loaded_opened_and_removed(void **state)
     assert_int_equal(read(copied, text, sizeof(text)), strlen("kernel code"));
     assert_string_equal(text, "kernel code");
 
-    assert_int_equal(vm_folder_remove(&datastore, "web1", &err), 0);
+    assert_int_equal(vm_folder_remove(&datastore, "web1", 0, &err), 0);
     assert_nothing_left(&datastore);
     assert_int_equal(vm_folder_load(&datastore, "web1", &loaded, &err), -ENOENT);
-    assert_int_equal(vm_folder_remove(&datastore, "web1", &err), -ENOENT);
+    assert_int_equal(vm_folder_remove(&datastore, "web1", 0, &err), -ENOENT);
+}
+
+/* Its remover stood still for so long that another host could take it over. */
+static void a_machine_that_was_taken_meanwhile_stays(void **state)
+{
+    struct error err = ERROR_NONE;
+    struct datastore datastore = open_store(state);
+    struct vm_config config = make_config(false);
+    struct vm_config loaded;
+    struct vm_folder_sources sources = empty_disks();
+    assert_int_equal(vm_folder_create(&datastore, &config, &sources, &err), 0);
+    assert_int_equal(lease_advance(&datastore, "web1", 0, "h1", &err), 0);
+    assert_int_equal(lease_advance(&datastore, "web1", 1, "h2", &err), 0);
+    assert_int_equal(vm_folder_remove(&datastore, "web1", 1, &err), -EBUSY);
+    assert_non_null(strstr(err.message, "h2"));
+    assert_int_equal(vm_folder_load(&datastore, "web1", &loaded, &err), 0);
+    assert_int_equal(vm_folder_remove(&datastore, "web1", 2, &err), 0);
+    assert_nothing_left(&datastore);
 }
 
 static void a_taken_name_is_refused_and_left_alone(void **state)
@@ -280,9 +299,9 @@ static void removal_does_not_follow_links(void **state)
     run("mkdir %s/kept && touch %s/kept/file", *state);
     run("mkdir %s/store/web1 && ln -s ../../kept %s/store/web1/link", *state);
     run("ln -s ../kept %s/store/web2", *state);
-    assert_true(vm_folder_remove(&datastore, "web2", &err) < 0);
-    assert_int_equal(vm_folder_remove(&datastore, "..", &err), -EINVAL);
-    assert_int_equal(vm_folder_remove(&datastore, "web1", &err), 0);
+    assert_true(vm_folder_remove(&datastore, "web2", 0, &err) < 0);
+    assert_int_equal(vm_folder_remove(&datastore, "..", 0, &err), -EINVAL);
+    assert_int_equal(vm_folder_remove(&datastore, "web1", 0, &err), 0);
     run("test -e %s/kept/file && test ! -e %s/store/web1", *state);
 }
 
@@ -301,6 +320,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         scratch_test(a_folder_is_made_loaded_opened_and_removed),
+        scratch_test(a_machine_that_was_taken_meanwhile_stays),
         scratch_test(a_taken_name_is_refused_and_left_alone),
         scratch_test(of_many_creators_one_wins),
         scratch_test(after_a_failure_nothing_is_left),
