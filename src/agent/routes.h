@@ -1,6 +1,7 @@
 /* The API's calls: which handler answers which. `context` of each handler is the agent. */
 #pragma once
 
+#include "agent/agent.h"
 #include "agent/request.h"
 #include "base/uuid.h"
 
@@ -22,6 +23,12 @@ int cancel_task(void *context, const struct request *request, struct response *r
                 struct error *err);
 
 /* routes_vm.c */
+
+/* Answers {key: [to_json() of every VM]}; a VM for which that gives NULL is left out. */
+int answer_vms(struct agent *agent, const char *key,
+               json_t *(*to_json)(struct agent *agent, const struct vm *vm),
+               struct response *ret_response, struct error *err);
+
 int get_vms(void *context, const struct request *request, struct response *ret_response,
             struct error *err);
 int get_vm(void *context, const struct request *request, struct response *ret_response,

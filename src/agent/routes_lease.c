@@ -37,6 +37,9 @@ static void add_deadline(struct agent *agent, const struct vm *vm, json_t *lease
 
 static json_t *lease_to_json(struct agent *agent, const struct vm *vm)
 {
+    if (vm->unreadable) {
+        return NULL;
+    }
     json_t *lease =
         json_pack("{s:s, s:s, s:s, s:s, s:I, s:o}", "vm", vm->config.name, "uuid", vm->config.uuid,
                   "datastore", vm->datastore.name, "kind",
@@ -50,21 +53,6 @@ static json_t *lease_to_json(struct agent *agent, const struct vm *vm)
 int get_leases(void *context, const struct request *request, struct response *ret_response,
                struct error *err)
 {
-    struct agent *agent = context;
-    CLEANUP_FREE struct vm *vms = NULL;
-    size_t count;
     (void)request;
-    agent_refresh(agent);
-    int result = inventory_all(agent->inventory, &vms, &count, err);
-    if (result < 0) {
-        return result;
-    }
-    json_t *list = json_array();
-    for (size_t i = 0; i < count; i++) {
-        if (!vms[i].unreadable) {
-            json_array_append_new(list, lease_to_json(agent, &vms[i]));
-        }
-    }
-    ret_response->body = json_pack("{s:o}", "leases", list);
-    return 0;
+    return answer_vms(context, "leases", lease_to_json, ret_response, err);
 }

@@ -18,13 +18,12 @@
 
 #define STOP_TIMEOUT_S_MOST 86400
 
-int get_vms(void *context, const struct request *request, struct response *ret_response,
-            struct error *err)
+int answer_vms(struct agent *agent, const char *key,
+               json_t *(*to_json)(struct agent *agent, const struct vm *vm),
+               struct response *ret_response, struct error *err)
 {
-    struct agent *agent = context;
     CLEANUP_FREE struct vm *vms = NULL;
     size_t count;
-    (void)request;
     agent_refresh(agent);
     int result = inventory_all(agent->inventory, &vms, &count, err);
     if (result < 0) {
@@ -32,10 +31,17 @@ int get_vms(void *context, const struct request *request, struct response *ret_r
     }
     json_t *list = json_array();
     for (size_t i = 0; i < count; i++) {
-        json_array_append_new(list, vm_to_json(agent, &vms[i]));
+        json_array_append_new(list, to_json(agent, &vms[i])); /* NULL is not appended */
     }
-    ret_response->body = json_pack("{s:o}", "vms", list);
+    ret_response->body = json_pack("{s:o}", key, list);
     return 0;
+}
+
+int get_vms(void *context, const struct request *request, struct response *ret_response,
+            struct error *err)
+{
+    (void)request;
+    return answer_vms(context, "vms", vm_to_json, ret_response, err);
 }
 
 static int answer_vm(struct agent *agent, const char *name, struct response *ret_response,

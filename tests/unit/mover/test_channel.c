@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "base/socket.h"
+#include "channel_bytes.h"
 #include "mover/lobby.h"
 #include "mover/socket_channel.h"
 
@@ -46,20 +47,6 @@ static int tear_down(void **state)
     close(pair->listener);
     free(pair);
     return 0;
-}
-
-static int send_bytes(struct socket_channel *socket, const void *bytes, size_t length,
-                      struct error *err)
-{
-    struct iovec piece = {(void *)bytes, length};
-    return socket->channel.operations->send(socket, &piece, 1, false, err);
-}
-
-static int receive_bytes(struct socket_channel *socket, void *bytes, size_t length,
-                         struct error *err)
-{
-    struct iovec piece = {bytes, length};
-    return socket->channel.operations->receive(socket, &piece, 1, err);
 }
 
 struct reader {
@@ -101,7 +88,7 @@ static void an_end_is_a_reset(void **state)
 {
     struct pair *pair = *state;
     char byte;
-    assert_int_equal(send_bytes(&pair->near, "x", 1, NULL), 0);
+    assert_int_equal(send_bytes(&pair->near, "x", 1, false, NULL), 0);
     socket_channel_done(&pair->near);
     assert_int_equal(receive_bytes(&pair->far, &byte, 1, NULL), 0);
     assert_int_equal(receive_bytes(&pair->far, &byte, 1, NULL), -ECONNRESET);
@@ -112,7 +99,7 @@ static void a_peer_that_stalls_is_gone(void **state)
     struct pair *pair = *state;
     uint8_t *bytes = calloc(1, 4 * LARGE);
     pair->near.stall_limit_ns = 50 * NANOSECONDS_PER_MILLISECOND;
-    assert_int_equal(send_bytes(&pair->near, bytes, 4 * LARGE, NULL), -ETIMEDOUT);
+    assert_int_equal(send_bytes(&pair->near, bytes, 4 * LARGE, false, NULL), -ETIMEDOUT);
     assert_true(pair->near.channel.operations->queued(&pair->near) > 0);
     free(bytes);
 }
@@ -123,9 +110,9 @@ static void a_cancelled_move_waits_for_nobody_but_has_a_last_word(void **state)
     uint8_t *bytes = calloc(1, 4 * LARGE);
     char word[4];
     atomic_store(&pair->cancelled, true);
-    assert_int_equal(send_bytes(&pair->near, "bye", 4, NULL), 0);
+    assert_int_equal(send_bytes(&pair->near, "bye", 4, false, NULL), 0);
     assert_int_equal(receive_bytes(&pair->far, word, 4, NULL), 0);
-    assert_int_equal(send_bytes(&pair->near, bytes, 4 * LARGE, NULL), -ECANCELED);
+    assert_int_equal(send_bytes(&pair->near, bytes, 4 * LARGE, false, NULL), -ECANCELED);
     free(bytes);
 }
 
@@ -134,7 +121,7 @@ static void waiting_ends_with_bytes_or_time(void **state)
     struct pair *pair = *state;
     const struct engine_channel_operations *operations = pair->far.channel.operations;
     assert_int_equal(operations->wait_readable(&pair->far, 1000, NULL), 0);
-    assert_int_equal(send_bytes(&pair->near, "x", 1, NULL), 0);
+    assert_int_equal(send_bytes(&pair->near, "x", 1, false, NULL), 0);
     assert_int_equal(operations->wait_readable(&pair->far, PATIENCE_NS, NULL), 1);
 }
 

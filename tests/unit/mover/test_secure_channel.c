@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "base/socket.h"
+#include "channel_bytes.h"
 #include "mover/lobby.h"
 #include "mover/secure_channel.h"
 
@@ -98,20 +99,6 @@ static int set_up_met(void **state)
     set_up(state);
     meet(*state);
     return 0;
-}
-
-static int send_bytes(struct socket_channel *socket, const void *bytes, size_t length, bool more,
-                      struct error *err)
-{
-    struct iovec piece = {(void *)bytes, length};
-    return socket->channel.operations->send(socket, &piece, 1, more, err);
-}
-
-static int receive_bytes(struct socket_channel *socket, void *bytes, size_t length,
-                         struct error *err)
-{
-    struct iovec piece = {bytes, length};
-    return socket->channel.operations->receive(socket, &piece, 1, err);
 }
 
 /* ---- what it carries ---- */
