@@ -11,8 +11,9 @@
 
 static const struct lab_command_row rows[] = {
     {"up",
-     "[--name NAME] [--hosts N] [--migration-networks N] [--lease-kind KIND] "
-     "[--lease-times HEARTBEAT,STOP,TAKEOVER] [--datastore-size SIZE] [--no-agents]",
+     "[--name NAME] [--hosts N] [--migration-networks N]\n"
+     "      [--lease-kind KIND] [--lease-times HEARTBEAT,STOP,TAKEOVER]\n"
+     "      [--datastore-size SIZE] [--no-agents]",
      "make a lab", lab_up, 0, 0, false},
     {"status", "[--name NAME] [--json]", "show its nodes", lab_status, 0, 0, false},
     {"exec", "[--name NAME] HOST COMMAND...", "run a command in a node", lab_exec, 2, INT_MAX,
@@ -33,14 +34,15 @@ static const struct lab_command_row rows[] = {
 
 static int print_help(FILE *stream)
 {
-    fprintf(stream, "A small data centre of namespaces on this machine: hosts h1, h2, ..., a "
-                    "client, a switch.\n\n");
+    fprintf(stream,
+            "A small data centre of namespaces on this machine: hosts h1, h2, ..., a client,\n"
+            "a switch.\n\n");
     for (size_t i = 0; i < ROW_COUNT; i++) {
         fprintf(stream, "  drover lab %s %s\n      %s\n", rows[i].name, rows[i].words,
                 rows[i].summary);
     }
     fprintf(stream,
-            "\nNetworks are vm, migration, management, and with --migration-networks 2 "
+            "\nNetworks are vm, migration, management, and with --migration-networks 2\n"
             "migration2.\nSeveral labs stand side by side under different names; the default is "
             "\"lab\".\nDROVER_LAB_FOLDER is where their files are (/var/lib/drover-lab).\n");
     return 0;

@@ -80,7 +80,15 @@ def test_help_on_every_level():
     assert "task list" not in drover(None, "vm", "--help").stdout
     assert "--blackout MS" in drover(None, "vm", "migrate", "--help").stdout
     assert "--blackout MS" in drover(None, "help", "vm", "migrate").stdout
-    assert all(len(line) <= 80 for line in drover(None, "vm", "create", "-h").stdout.splitlines())
+
+
+def test_help_fits_a_terminal():
+    listed = drover(None, "--help").stdout
+    commands = re.findall(r"^  ([a-z][a-z -]*[a-z])(?: [A-Z[].*)?  ", listed, re.MULTILINE)
+    assert {"vm migrate", "ca rollover", "lab", "version"} <= set(commands)
+    for command in ["", *{command.split()[0] for command in commands}, *commands]:
+        lines = drover(None, *command.split(), "--help").stdout.splitlines()
+        assert lines and all(len(line) <= 80 for line in lines), command
 
 
 def test_lab_is_a_command_like_others():
