@@ -8,6 +8,7 @@
 
 #include "agent/adopt.h"
 #include "agent/guarding.h"
+#include "agent/known_datastores.h"
 #include "agent/restarts.h"
 #include "agent/vm_end.h"
 #include "base/cleanup.h"
@@ -55,7 +56,8 @@ static int open_datastore(const struct keeper *keeper, struct error *err)
     struct agent_datastore *entry = keeper->entry;
     struct datastore *datastore = &entry->datastore;
     struct datastore opened;
-    int result = datastore_open(datastore->name, datastore->path, &opened, err);
+    int result = known_datastores_open(keeper->agent->config, datastore->name, datastore->path,
+                                       &opened, err);
     if (result == 0) {
         result = datastore_clean(&opened, err);
     }

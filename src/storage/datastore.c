@@ -130,8 +130,8 @@ static void describe(const char *name, const char *path, const struct marker *ma
     *ret_datastore = datastore;
 }
 
-int datastore_open(const char *name, const char *path, struct datastore *ret_datastore,
-                   struct error *err)
+static int open_at(const char *name, const char *path, bool may_make,
+                   struct datastore *ret_datastore, struct error *err)
 {
     struct marker marker;
     int result = check_name_and_path(name, path, err);
@@ -143,6 +143,10 @@ int datastore_open(const char *name, const char *path, struct datastore *ret_dat
         return folder;
     }
     result = read_marker(folder, path, &marker, err);
+    if (result == -ENOENT && !may_make) {
+        error_set(err, ESTALE, "%s is not the datastore %s: it has no " MARKER, path, name);
+        return error_remedy(err, "mount the datastore there");
+    }
     if (result == -ENOENT && (result = create_marker(folder, path, err)) == 0) {
         result = read_marker(folder, path, &marker, err);
     }
@@ -151,6 +155,18 @@ int datastore_open(const char *name, const char *path, struct datastore *ret_dat
     }
     describe(name, path, &marker, ret_datastore);
     return 0;
+}
+
+int datastore_open(const char *name, const char *path, struct datastore *ret_datastore,
+                   struct error *err)
+{
+    return open_at(name, path, true, ret_datastore, err);
+}
+
+int datastore_open_existing(const char *name, const char *path, struct datastore *ret_datastore,
+                            struct error *err)
+{
+    return open_at(name, path, false, ret_datastore, err);
 }
 
 static int stale(const struct datastore *datastore, const char *why, struct error *err)
@@ -188,26 +204,13 @@ int datastore_open_root(const struct datastore *datastore, struct error *err)
 int datastore_open_known(const char *name, const char *path, const char *uuid,
                          struct datastore *ret_datastore, struct error *err)
 {
-    struct marker marker;
-    struct datastore datastore = {0};
-    int result = check_name_and_path(name, path, err);
+    struct datastore datastore;
+    int result = datastore_open_existing(name, path, &datastore, err);
     if (result < 0) {
         return result;
     }
-    CLEANUP_CLOSE int folder = open_folder(name, path, err);
-    if (folder < 0) {
-        return folder;
-    }
-    result = read_marker(folder, path, &marker, err);
-    if (result < 0 && result != -ENOENT) {
-        return error_wrap(err, "datastore %s", name);
-    }
-    if (result == 0) {
-        describe(name, path, &marker, &datastore);
-    }
-    if (result < 0 || strcmp(datastore.uuid, uuid) != 0) {
-        error_set(err, ESTALE, "%s is not the datastore %s: %s", path, name,
-                  result < 0 ? "it has no " MARKER : "it has another UUID");
+    if (strcmp(datastore.uuid, uuid) != 0) {
+        error_set(err, ESTALE, "%s is not the datastore %s: it has another UUID", path, name);
         return error_remedy(err, "mount the datastore there");
     }
     *ret_datastore = datastore;

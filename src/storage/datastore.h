@@ -26,6 +26,10 @@ struct datastore {
 int datastore_open(const char *name, const char *path, struct datastore *ret_datastore,
                    struct error *err);
 
+/* As datastore_open(), but makes none: -ESTALE when the folder is no datastore. */
+int datastore_open_existing(const char *name, const char *path, struct datastore *ret_datastore,
+                            struct error *err);
+
 /* As datastore_open(), of one that has this UUID; makes none. -ESTALE when another one, or none, is
  * mounted there. */
 int datastore_open_known(const char *name, const char *path, const char *uuid,
