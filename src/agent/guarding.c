@@ -1,6 +1,7 @@
 /* The agent and drover-guard: see guarding.h. */
 #include "agent/guarding.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "agent/host_id.h"
@@ -49,7 +50,8 @@ static json_t *describe(const struct agent *agent, const json_t *before)
                      "datastores", list);
 }
 
-int guarding_instruct(struct agent *agent, struct error *err)
+/* Each datastore's thread calls this when its datastore is open: the last one must know of all. */
+static int instruct(struct agent *agent, struct error *err)
 {
     CLEANUP_FREE char *folder = file_path("%s/guard", agent->config->run_folder);
     CLEANUP_FREE char *path = file_path("%s/guard/datastores.json", agent->config->run_folder);
@@ -64,6 +66,15 @@ int guarding_instruct(struct agent *agent, struct error *err)
         return error_set_errno(err, ENOMEM, "cannot instruct drover-guard");
     }
     return json_equal(before, now) ? 0 : json_write_file(path, now, 0600, err);
+}
+
+int guarding_instruct(struct agent *agent, struct error *err)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&mutex);
+    int result = instruct(agent, err);
+    pthread_mutex_unlock(&mutex);
+    return result;
 }
 
 /* ---- deadlines ---- */

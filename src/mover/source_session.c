@@ -12,6 +12,7 @@
 #include "mover/source_lanes.h"
 
 #define CONNECT_TIMEOUT_NS (10 * NANOSECONDS_PER_SECOND)
+#define CONNECT_PAUSE_NS (200 * NANOSECONDS_PER_MILLISECOND)
 #define CONNECT_ATTEMPT_NS (2 * NANOSECONDS_PER_SECOND)
 
 struct source_session {
@@ -80,10 +81,17 @@ static int connect_once(struct source_session *session, const struct mover_path 
     return result;
 }
 
+/* For seconds after a network was down the kernel still knows no way. */
+static bool knows_no_way(int result)
+{
+    return result == -EHOSTUNREACH || result == -ENETUNREACH;
+}
+
 /* A network may be down, and strangers may crowd the lobby. Else it fails for good. */
 static bool may_try_again(int result, size_t attempts, const struct mover_setup *setup)
 {
-    return attempts < setup->path_count || result == -ETIMEDOUT || result == -ECONNRESET;
+    return attempts < setup->path_count || result == -ETIMEDOUT || result == -ECONNRESET ||
+           knows_no_way(result);
 }
 
 /* Over one path after the other; in attempts, so that a cancel is seen in between. */
@@ -99,6 +107,9 @@ static int connect_patiently(struct source_session *session, const struct mover_
             return error_set(err, ECANCELED, "the move was cancelled");
         }
         result = connect_once(session, path, err);
+        if (knows_no_way(result)) {
+            clock_sleep_ns(CONNECT_PAUSE_NS);
+        }
     } while (result < 0 && result != -ECANCELED && may_try_again(result, attempts, setup) &&
              clock_monotonic_ns() < deadline);
     return result;

@@ -49,6 +49,15 @@ static int finish(int folder, const char *temporary, int fd, const char *name, i
     return result == 0 && fsync(folder) < 0 ? -errno : result;
 }
 
+static int refuse(int result, const char *folder, const char *name, struct error *err)
+{
+    error_set_errno(err, result, "cannot create %s%s%s", folder, *folder ? "/" : "", name);
+    if (result == -ENOSPC || result == -EDQUOT) {
+        error_remedy(err, "make room on the datastore, and try again");
+    }
+    return result;
+}
+
 int exclusive_file_create(int folder, const char *name, const json_t *value, const char *what,
                           struct error *err)
 {
@@ -61,7 +70,7 @@ int exclusive_file_create(int folder, const char *name, const json_t *value, con
     temporary_name(temporary, name);
     int result = write_temporary(folder, temporary, text, &fd);
     result = finish(folder, temporary, fd, name, result);
-    return result < 0 ? error_set_errno(err, result, "cannot create %s", what) : 0;
+    return result < 0 ? refuse(result, "", what, err) : 0;
 }
 
 /* Space is taken now: what is prepared must be writable later, on a full file system too. */
@@ -88,8 +97,7 @@ int exclusive_file_create_prepared(int folder, const char *folder_path, const ch
     }
     result = finish(folder, temporary, fd, name, result);
     if (result == 0 || !reason.message[0]) {
-        return result < 0 ? error_set_errno(err, result, "cannot create %s/%s", folder_path, name)
-                          : 0;
+        return result < 0 ? refuse(result, folder_path, name, err) : 0;
     }
     if (err) {
         *err = reason;

@@ -39,8 +39,10 @@ OUTCOMES = ("moved", "stayed", "restarted", "taken over", "failed")
 
 
 def go_together(first, second):
-    """Two faults that do not take each other's object away."""
+    """Two faults that do not take each other's object away, nor from a take-over the datastore that it needs."""
     if first is second:
+        return False
+    if any(isinstance(fault, PowerOff) for fault in (first, second)) and any("datastore" in fault.name for fault in (first, second)):
         return False
     touched = [set(side for side in ("source", "destination") if side in fault.name or
                    (side == "destination" and "cut" in fault.name) or "both" in fault.name) for fault in (first, second)]

@@ -139,6 +139,13 @@ def test_qemu_sees_programs_and_its_own_files(confined, guests):
     assert second.uuid not in " ".join(os.listdir(root + RUN_FOLDER))
 
 
+def test_qemu_locks_images_by_open_file(hosts, guests):
+    """Other locks would go with any descriptor of the image that is closed."""
+    log = os.path.join("/var/lib/drover/logs", f"{guests[1].name}.qemu.log")
+    with open(hosts["h1"].root(log)) as file:
+        assert "lock" not in file.read()
+
+
 @pytest.mark.parametrize("who", WHO)
 def test_it_leaves_no_core_file(confined, who):
     with open(f"/proc/{confined[who]}/limits") as file:

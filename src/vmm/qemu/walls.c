@@ -14,7 +14,8 @@ static void add_path(struct qemu_walls *walls, const char *path, enum confine_ac
 }
 
 /* Programs, libraries and ROMs; its own run folder and memory. Disks, taps, kernels and its log it
- * is given open. */
+ * is given open. On /dev/null it finds out whether the kernel has locks of open files, which those
+ * of its images then are; the others would be lost with any descriptor that is closed. */
 static void add_paths(struct qemu_walls *walls, const struct qemu_machine *machine,
                       const char *preload)
 {
@@ -26,6 +27,7 @@ static void add_paths(struct qemu_walls *walls, const struct qemu_machine *machi
                  (int)(strrchr(preload, '/') - preload), preload);
         add_path(walls, walls->preload_folder, CONFINE_READ);
     }
+    add_path(walls, "/dev/null", CONFINE_DEVICE);
     add_path(walls, machine->run_folder, CONFINE_WRITE);
     add_path(walls, machine->ram_path, CONFINE_WRITE);
     if (machine->accelerator == QEMU_ACCELERATOR_KVM) {

@@ -9,7 +9,7 @@
 #include "base/confine.h"
 #include "vmm/qemu/machine.h"
 
-#define QEMU_WALLS_PATHS_MOST (CONFINE_LIBRARY_PATHS + 4)
+#define QEMU_WALLS_PATHS_MOST (CONFINE_LIBRARY_PATHS + 5)
 #define QEMU_WALLS_LIMITS_MOST 3
 
 struct qemu_walls {
