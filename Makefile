@@ -13,7 +13,7 @@ help:
 	@echo "make lab          bring up a lab of three hosts to play with (drover lab down ends it)"
 	@echo "make soak         200 moves in a row under load; the result goes to docs/benchmarks/"
 	@echo "make fault-matrix every fault in every phase of a move, about an hour; make test has a selection"
-	@echo "make chaos        1,000 random faults, some hours; the result goes to docs/benchmarks/"
+	@echo "make chaos        1,000 random faults, about an hour; the result goes to docs/benchmarks/"
 	@echo "make bench        Drover beside every mode of QEMU's own migration, same guest, same run"
 	@echo "make bench-quick  the same with fewer rows and runs, in less than 5 minutes"
 	@echo "make bench-docs   docs/benchmarks/ from the last report of make bench"
