@@ -174,7 +174,8 @@ static int refuse_claim(const struct inventory *inventory, const struct vm *vm, 
     if (vm->state == VM_STATE_STOPPED) {
         return error_remedy(err, "start it: drover vm start %s", vm->config.name);
     }
-    return vm->task[0] ? error_remedy(err, "wait for task %s, or cancel it", vm->task) : -err->code;
+    return vm->task[0] ? error_remedy(err, "wait for task %s, or cancel it", vm->task)
+                       : error_remedy(err, "try again when that has ended");
 }
 
 int inventory_claim(struct inventory *inventory, const char *uuid, enum vm_state claimed,

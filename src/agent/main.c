@@ -27,6 +27,7 @@
 #include "vmm/qemu/capabilities.h"
 
 #define GROUP "drover" /* its members may use the UNIX socket */
+#define PROBE_ATTEMPTS 3
 #define WORKERS "32"   /* requests handled at a time; some wait for tasks to change */
 
 struct options {
@@ -112,11 +113,16 @@ static int prepare_network(const struct agent_config *config, struct error *err)
     return 0;
 }
 
+/* A host that has just booted may be too busy for QEMU to answer in time. */
 static void probe_capabilities(struct agent *agent)
 {
     struct error err = ERROR_NONE;
+    int result = -ETIMEDOUT;
     agent->accelerator = qemu_accelerator_detect();
-    if (qemu_capabilities_probe(agent->accelerator, &agent->capabilities, &err) < 0) {
+    for (int i = 0; i < PROBE_ATTEMPTS && result == -ETIMEDOUT; i++) {
+        result = qemu_capabilities_probe(agent->accelerator, &agent->capabilities, &err);
+    }
+    if (result < 0) {
         log_error("this host cannot run VMs: %s", err.message);
         agent->capabilities = json_object();
     }

@@ -3,7 +3,7 @@
  *
  * Theory of operation. OpenSSL makes the records, each in a buffer of its own, and hands it to a
  * BIO. Its socket BIO would write every record, 16 KiB, by itself, and TCP would send it as such;
- * ours gathers them, so that a send(2) has as much as TCP takes in one go. What is
+ * ours says MSG_MORE for all but the last, so that segments are as large as without TLS. What is
  * shorter than a record (a frame's header and table, single pages) is gathered in `staged`; longer
  * content goes to OpenSSL from where it is, but for its last record: so flush() always has
  * something that uncorks the connection. OpenSSL reads ahead: one recv(2) a record.
@@ -28,7 +28,6 @@
 #include <sys/auxv.h>
 #endif
 
-#define GATHERED_BYTES ((size_t)128 << 10)
 #define UPDATE_BYTES ((uint64_t)128 << 30) /* a third of what AES-GCM's limit allows */
 
 struct secure_context {
@@ -59,8 +58,6 @@ struct secure_stream {
     uint64_t written; /* since the keys were made */
     size_t staged_length;
     uint8_t staged[SECURE_RECORD_BYTES];
-    size_t gathered_from, gathered_to; /* of gathered[]: records that are not the kernel's yet */
-    uint8_t gathered[GATHERED_BYTES];
 };
 
 /* ---- the socket, as OpenSSL sees it ---- */
@@ -74,37 +71,11 @@ static int after_io(BIO *bio, ssize_t done, int retry_flag)
     return (int)done;
 }
 
-/* Sends what was gathered: 0, or -1 with errno set when some of it remains. */
-static int send_gathered(struct secure_stream *stream)
-{
-    while (stream->gathered_from < stream->gathered_to) {
-        ssize_t sent = send(stream->fd, stream->gathered + stream->gathered_from,
-                            stream->gathered_to - stream->gathered_from, MSG_NOSIGNAL | MSG_MORE);
-        if (sent < 0) {
-            return -1;
-        }
-        stream->gathered_from += (size_t)sent;
-    }
-    stream->gathered_from = stream->gathered_to = 0;
-    return 0;
-}
-
-/* The last record goes by itself, after the others: with it the connection is uncorked. */
 static int bio_write(BIO *bio, const char *bytes, int length)
 {
-    struct secure_stream *stream = BIO_get_data(bio);
-    bool is_last = !stream->more || (size_t)length > GATHERED_BYTES;
-    size_t room = GATHERED_BYTES - stream->gathered_to;
-    if ((is_last || (size_t)length > room) && send_gathered(stream) < 0) {
-        return after_io(bio, -1, BIO_FLAGS_WRITE);
-    }
-    if (is_last) {
-        return after_io(bio, send(stream->fd, bytes, (size_t)length, MSG_NOSIGNAL),
-                        BIO_FLAGS_WRITE);
-    }
-    memcpy(stream->gathered + stream->gathered_to, bytes, (size_t)length);
-    stream->gathered_to += (size_t)length;
-    return after_io(bio, length, BIO_FLAGS_WRITE);
+    const struct secure_stream *stream = BIO_get_data(bio);
+    int flags = MSG_NOSIGNAL | (stream->more ? MSG_MORE : 0);
+    return after_io(bio, send(stream->fd, bytes, (size_t)length, flags), BIO_FLAGS_WRITE);
 }
 
 static int bio_read(BIO *bio, char *bytes, int length)

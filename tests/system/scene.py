@@ -101,6 +101,7 @@ class Scene:
         other = next(host for host in self.hosts.values() if host is not dead)
         if self.guest.owner() == dead.name and other.init:
             begun = time.monotonic()
+            wait_for("the end of the dead host's move", lambda: self.guest.show(other.name)["state"] != "incoming")
             self.guest.start(other.name, {"take_over": True})
             self.take_overs.append(time.monotonic() - begun)
             self.taken_over = True
