@@ -28,7 +28,7 @@
 
 #define GROUP "drover" /* its members may use the UNIX socket */
 #define PROBE_ATTEMPTS 3
-#define WORKERS "32"   /* requests handled at a time; some wait for tasks to change */
+#define WORKERS "32" /* requests handled at a time; some wait for tasks to change */
 
 struct options {
     const char *config_path;
