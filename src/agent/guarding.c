@@ -50,7 +50,6 @@ static json_t *describe(const struct agent *agent, const json_t *before)
                      "datastores", list);
 }
 
-/* Each datastore's thread calls this when its datastore is open: the last one must know of all. */
 static int instruct(struct agent *agent, struct error *err)
 {
     CLEANUP_FREE char *folder = file_path("%s/guard", agent->config->run_folder);
@@ -68,6 +67,8 @@ static int instruct(struct agent *agent, struct error *err)
     return json_equal(before, now) ? 0 : json_write_file(path, now, 0600, err);
 }
 
+/* Each datastore's thread calls this when its datastore is open: one after the other, so that the
+ * last one tells of all. */
 int guarding_instruct(struct agent *agent, struct error *err)
 {
     static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;

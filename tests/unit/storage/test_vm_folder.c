@@ -94,15 +94,23 @@ static void a_folder_is_made_loaded_opened_and_removed(void **state)
     assert_int_equal(vm_folder_remove(&datastore, "web1", 0, &err), -ENOENT);
 }
 
+/* Returns its configuration. */
+static struct vm_config create_web1(const struct datastore *datastore)
+{
+    struct error err = ERROR_NONE;
+    struct vm_config config = make_config(false);
+    struct vm_folder_sources sources = empty_disks();
+    assert_int_equal(vm_folder_create(datastore, &config, &sources, &err), 0);
+    return config;
+}
+
 /* Its remover stood still for so long that another host could take it over. */
 static void a_machine_that_was_taken_meanwhile_stays(void **state)
 {
     struct error err = ERROR_NONE;
     struct datastore datastore = open_store(state);
-    struct vm_config config = make_config(false);
     struct vm_config loaded;
-    struct vm_folder_sources sources = empty_disks();
-    assert_int_equal(vm_folder_create(&datastore, &config, &sources, &err), 0);
+    create_web1(&datastore);
     assert_int_equal(lease_advance(&datastore, "web1", 0, "h1", &err), 0);
     assert_int_equal(lease_advance(&datastore, "web1", 1, "h2", &err), 0);
     assert_int_equal(vm_folder_remove(&datastore, "web1", 1, &err), -EBUSY);
@@ -116,10 +124,9 @@ static void a_taken_name_is_refused_and_left_alone(void **state)
 {
     struct error err = ERROR_NONE;
     struct datastore datastore = open_store(state);
-    struct vm_config config = make_config(false);
+    struct vm_config config = create_web1(&datastore);
     struct vm_config loaded;
     struct vm_folder_sources sources = empty_disks();
-    assert_int_equal(vm_folder_create(&datastore, &config, &sources, &err), 0);
     struct vm_config other = make_config(false);
     assert_int_equal(vm_folder_create(&datastore, &other, &sources, &err), -EEXIST);
     assert_non_null(strstr(err.message, "web1"));
