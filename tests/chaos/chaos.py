@@ -221,12 +221,19 @@ def interrupted(*_):
     raise KeyboardInterrupt
 
 
+def at_least_one(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1")
+    return number
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--faults", type=int, default=1000)
+    parser.add_argument("--faults", type=at_least_one, default=1000)
     parser.add_argument("--minutes", type=float, default=600, help="begin no move after that")
     parser.add_argument("--seed", default="1")
-    parser.add_argument("--labs", type=int, default=os.cpu_count(), help="play in so many labs at once")
+    parser.add_argument("--labs", type=at_least_one, default=os.cpu_count(), help="play in so many labs at once")
     parser.add_argument("--output", default=f"{ROOT}/docs/benchmarks/chaos.md")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, interrupted)
