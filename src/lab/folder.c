@@ -64,21 +64,33 @@ static bool is_empty(const char *folder)
     return true;
 }
 
-int folder_remove(const struct lab *lab, struct error *err)
+static int remove_ours(const struct lab *lab, struct error *err)
 {
     char shared[LAB_PATH_SIZE];
-    if (!is_ours(lab->folder)) {
-        return 0;
-    }
     shared_path(lab, shared);
     umount2(shared, MNT_DETACH | UMOUNT_NOFOLLOW); /* where it is a file system of its own */
-    int result = file_remove_tree(lab->folder, err);
+    return file_remove_tree(lab->folder, err);
+}
+
+/* An `up` killed before it had marked the folder leaves it empty, or only the one above it. */
+int folder_remove(const struct lab *lab, struct error *err)
+{
+    int result = is_ours(lab->folder) ? remove_ours(lab, err) : (rmdir(lab->folder), 0);
     char *slash = strrchr(lab->folder, '/');
     CLEANUP_FREE char *root = strndup(lab->folder, (size_t)(slash - lab->folder));
     if (result == 0 && root) {
         rmdir(root); /* when it was the last lab's */
     }
     return result;
+}
+
+/* At once: a half-written marker would make the folder a stranger's. */
+static int mark(const char *folder, struct error *err)
+{
+    char path[LAB_PATH_SIZE];
+    snprintf(path, sizeof(path), "%s/" MARKER, folder);
+    CLEANUP_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    return fd < 0 ? error_set_errno(err, errno, "cannot make %s", path) : 0;
 }
 
 static int make_below(const struct lab *lab, const char *node, const char *name, mode_t mode,
@@ -260,7 +272,6 @@ static int make_node(const struct lab *lab, const struct lab_node *node, const c
 int folder_make(const struct lab *lab, const struct lab_lease *lease, struct error *err)
 {
     char token[2 * TOKEN_BYTES + 1];
-    char path[LAB_PATH_SIZE];
     if (!is_empty(lab->folder) && !is_ours(lab->folder)) {
         error_set(err, EEXIST, "%s exists and is not a lab's folder", lab->folder);
         return error_remedy(err, "choose another name, or another DROVER_LAB_FOLDER");
@@ -269,8 +280,7 @@ int folder_make(const struct lab *lab, const struct lab_lease *lease, struct err
     if (result < 0 || (result = file_make_folders(lab->folder, 0755, err)) < 0) {
         return result;
     }
-    snprintf(path, sizeof(path), "%s/" MARKER, lab->folder);
-    result = file_write_atomic(path, "", 0, 0644, err);
+    result = mark(lab->folder, err);
     if (result == 0) {
         result = make_shared_datastore(lab, lease, err);
     }

@@ -206,6 +206,15 @@ def test_interrupted_up(new_lab, nothing_left, how):
     assert footprint.files_of(lab) == []
 
 
+@pytest.mark.parametrize("made", ["labs", "labs/{name}"])
+def test_down_after_up_was_killed_before_it_marked_its_folder(new_lab, nothing_left, made):
+    lab = new_lab(hosts=1)
+    os.makedirs(os.path.join(footprint.CONTROL_ROOT, lab.name))
+    os.makedirs(os.path.join(lab.root, made.format(name=lab.name)))
+    lab.down()
+    assert footprint.files_of(lab) == []
+
+
 @pytest.fixture
 def up_with_agent(new_lab, tmp_path):
     """Starts a lab whose agents are a shell script of the test's, beside copies of `drover` and the guard."""
