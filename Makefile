@@ -12,7 +12,7 @@ help:
 	@echo "make build        build into $(BUILD)/"
 	@echo "make lab          bring up a lab of three hosts to play with (drover lab down ends it)"
 	@echo "make soak         200 moves in a row under load; the result goes to docs/benchmarks/"
-	@echo "make fault-matrix every fault in every phase of a move, about an hour; make test has a selection"
+	@echo "make fault-matrix every fault in every phase of a move, in LABS labs at once; make test has a selection"
 	@echo "make chaos        1,000 random faults, about an hour; the result goes to docs/benchmarks/"
 	@echo "make bench        Drover beside every mode of QEMU's own migration, same guest, same run"
 	@echo "make bench-quick  the same with fewer rows and runs, in less than 5 minutes"
@@ -52,7 +52,8 @@ soak: build guest
 	@/usr/bin/python3 -B demo/soak.py $(SOAK)
 
 fault-matrix: build guest
-	@/usr/bin/python3 -B -m pytest -q -rs -p no:cacheprovider --whole-matrix tests/system/test_fault_matrix.py $(MATRIX)
+	@/usr/bin/python3 -B -m pytest -q -rs -p no:cacheprovider -n $(or $(LABS),$(shell nproc)) --whole-matrix \
+		tests/system/test_fault_matrix.py $(MATRIX)
 
 chaos: build guest
 	@/usr/bin/python3 -B tests/chaos/chaos.py $(CHAOS)

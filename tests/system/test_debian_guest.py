@@ -14,7 +14,9 @@ BUILD_PATIENCE_S = 600
 TRANSFER_PATIENCE_S = 240
 BYTES_A_SECOND = 5 << 20  # of data.bin's 128 MiB: so that a transfer outlasts several moves
 ROUTE = ["h2", "h3", "h1"]
-COUNT_UNTIL_A_LINE_IS_TYPED = "n=0; while ! read -t 0.05 line; do echo count $((n += 1)); done; echo answer $((line * 2))\n"
+# A read that is timed out may have half a line.
+COUNT_UNTIL_A_LINE_IS_TYPED = ("n=0 line=; until read -t 0.05 part; do line+=$part; echo count $((n += 1)); done; "
+                               "echo answer $(($line$part * 2))\n")
 LOOK_FOR_TROUBLE = """systemctl list-units --failed --no-legend --plain
 dmesg --level=emerg,alert,crit,err | grep -iE 'i/o error|ext4|lockup|stall'
 sha256sum --quiet -c data.sha256"""
