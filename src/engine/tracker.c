@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "engine/guest.h"
 #include "engine/tracker_internal.h"
@@ -16,6 +17,7 @@
 
 #define REGIONS_MOST 16384u /* of one PAGEMAP_SCAN call; it is resumed where it stopped */
 #define SKIP_LEAST 256u     /* pages; scanning fewer of them costs less than another call */
+#define HOLE_SCAN_NS 4u     /* what scanning a page of a hole takes, at least */
 
 int engine_tracker_make_watch(int memory_fd, struct error *err)
 {
@@ -168,12 +170,23 @@ static bool was_punched(struct engine_tracker *tracker)
     return any;
 }
 
+/* All that the file holds, into `extents`. Where pages are huge this walk takes next to nothing,
+ * and scans can leave the holes out; where they are small it may take longer than scanning. */
+static int find_all_extents(struct engine_tracker *tracker, struct error *err)
+{
+    uint64_t began_ns = clock_monotonic_ns();
+    page_set_clear(&tracker->extents);
+    int result = tracker_find_extents(tracker, tracker_all(tracker), &tracker->extents, err);
+    uint64_t holes = tracker->extents.pages - page_set_count(&tracker->extents);
+    tracker->leaves_out_holes = clock_monotonic_ns() - began_ns < holes * HOLE_SCAN_NS;
+    return result;
+}
+
 int engine_tracker_collect_populated(struct engine_tracker *tracker, struct page_set *pages,
                                      struct error *err)
 {
     was_punched(tracker); /* before this look does not matter */
-    page_set_clear(&tracker->extents);
-    int result = tracker_find_extents(tracker, tracker_all(tracker), &tracker->extents, err);
+    int result = find_all_extents(tracker, err);
     if (result < 0) {
         return result;
     }
@@ -261,6 +274,35 @@ static int scan_around(struct engine_tracker *tracker, struct page_run within,
     return result;
 }
 
+/* The first run of `extents` from `page` on, with the gaps that are not worth two walks. */
+static bool next_extent(const struct page_set *extents, uint64_t page, struct page_run *ret_run)
+{
+    struct page_run next;
+    if (!page_set_next_run(extents, page, UINT64_MAX, ret_run)) {
+        return false;
+    }
+    uint64_t end = ret_run->first + ret_run->count;
+    while (page_set_next_run(extents, end, UINT64_MAX, &next) && next.first - end < SKIP_LEAST) {
+        end = next.first + next.count;
+    }
+    ret_run->count = end - ret_run->first;
+    return true;
+}
+
+/* Scans all but the file's holes. What is written into one makes it data that nobody protected, so
+ * that the next scan reports it. */
+static int scan_extents(struct engine_tracker *tracker, const struct page_set *skip,
+                        struct error *err)
+{
+    struct page_run run;
+    int result = find_all_extents(tracker, err);
+    for (uint64_t page = 0; result == 0 && next_extent(&tracker->extents, page, &run);
+         page = run.first + run.count) {
+        result = scan_around(tracker, run, skip, err);
+    }
+    return result;
+}
+
 /* Pages of an extent that nobody wrote, and that are zeroes now. */
 static void find_zeroes(const struct engine_tracker *tracker, struct page_set *dropped)
 {
@@ -280,8 +322,7 @@ static void find_zeroes(const struct engine_tracker *tracker, struct page_set *d
  * not. What is written after this look is reported by the next scan, which this one has armed. */
 static int find_dropped(struct engine_tracker *tracker, struct page_set *dropped, struct error *err)
 {
-    page_set_clear(&tracker->extents);
-    int result = tracker_find_extents(tracker, tracker_all(tracker), &tracker->extents, err);
+    int result = find_all_extents(tracker, err);
     if (result < 0) {
         return result;
     }
@@ -295,13 +336,20 @@ static int find_dropped(struct engine_tracker *tracker, struct page_set *dropped
     return 0;
 }
 
+static bool is_all(const struct engine_tracker *tracker, struct page_run within)
+{
+    return within.count == tracker->memory_size / ENGINE_PAGE_SIZE;
+}
+
 /* Everything that was written, from whoever knows. */
 static int collect_written(struct engine_tracker *tracker, struct page_run within,
                            const struct page_set *skip, struct error *err)
 {
     page_set_remove(&tracker->written, within);
     page_set_unite_within(&tracker->written, &tracker->unseen, within);
-    int result = scan_around(tracker, within, skip, err);
+    int result = is_all(tracker, within) && tracker->leaves_out_holes
+                     ? scan_extents(tracker, skip, err)
+                     : scan_around(tracker, within, skip, err);
     if (result == 0 && tracker->can_pace) {
         result = tracker_collect_paced(tracker, within, skip, err);
     }
@@ -315,9 +363,8 @@ int engine_tracker_collect_dirty(struct engine_tracker *tracker, struct page_run
                                  const struct page_set *skip, struct page_set *dirty,
                                  struct page_set *dropped, struct error *err)
 {
-    bool all = within.count == tracker->memory_size / ENGINE_PAGE_SIZE;
     int result = collect_written(tracker, within, skip, err);
-    if (result == 0 && all && was_punched(tracker)) {
+    if (result == 0 && is_all(tracker, within) && was_punched(tracker)) {
         tracker_doubt_paced(tracker);
         result = find_dropped(tracker, dropped, err);
     } else if (result == 0) {

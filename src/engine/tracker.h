@@ -12,6 +12,10 @@
  * given back; after one, SEEK_DATA tells the holes, and a look at the content the zeroes. Where the
  * file cannot be watched every collection looks.
  *
+ * Nor need holes be scanned, which is most of the time with a guest that is mostly empty: a page
+ * in a hole was not written, and one that is written later is data and unprotected. Where finding
+ * the holes takes less than scanning them (huge pages), they are left out.
+ *
  * Where writers are paced (pacer.h) a second, synchronous userfaultfd has the pages, and what it
  * notes is collected along with what the scan finds: tracker_pace.c.
  */
@@ -36,6 +40,7 @@ struct engine_tracker {
     struct page_region *regions; /* scan results, reused */
     const uint8_t *memory;       /* our own mapping of the RAM file, to look for zeroes */
     int watch;                   /* inotify on the RAM file; -1: it cannot be watched */
+    bool leaves_out_holes;       /* scans do: it pays */
     bool can_pace;               /* engine_tracker_set_pacer() succeeded */
     struct pacer pacer;
     struct page_set unseen; /* what may have been written while it changed hands */
