@@ -115,7 +115,7 @@ json_t *migrate_verdict(json_t *checks)
     return json_pack("{s:s, s:o}", "verdict", checks_verdict(checks), "checks", checks);
 }
 
-int migrate_refuse(const struct vm *vm, const char *to, const json_t *checks, struct error *err)
+int migrate_refuse(const char *to, const json_t *checks, struct error *err)
 {
     CLEANUP_BUFFER struct buffer reasons = {0};
     struct error first = ERROR_NONE;
@@ -132,7 +132,7 @@ int migrate_refuse(const struct vm *vm, const char *to, const json_t *checks, st
         }
     }
     buffer_append(&reasons, "", 1);
-    error_set(err, ENOTSUP, "VM %s cannot move to host %s: %s", vm->config.name, to,
+    error_set(err, ENOTSUP, "it cannot move to host %s: %s", to,
               reasons.data ? (char *)reasons.data : first.message);
     return error_remedy(err, "%s", first.remedy);
 }

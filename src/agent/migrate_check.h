@@ -22,8 +22,9 @@ int migrate_checks(struct agent *agent, const struct vm *vm, const struct config
 /* {"verdict", "checks"}; takes the reference. */
 json_t *migrate_verdict(json_t *checks);
 
-/* Everything that blocks, in one error (ENOTSUP); 0 when nothing does. */
-int migrate_refuse(const struct vm *vm, const char *to, const json_t *checks, struct error *err);
+/* Everything that blocks, in one error (ENOTSUP) that is yet to say which VM it is and where it
+ * stays; 0 when nothing does. */
+int migrate_refuse(const char *to, const json_t *checks, struct error *err);
 
 /* The peer of that name; NULL with err filled. */
 const struct config_peer *migrate_peer(const struct agent *agent, const char *to,

@@ -345,8 +345,7 @@ static int check_begin(struct agent *agent, const json_t *body, struct offer *of
         result = check_offer(agent, offer, &checks, err);
     }
     if (result == 0) {
-        vm.config = offer->config;
-        result = migrate_refuse(&vm, agent->config->host, checks, err);
+        result = migrate_refuse(agent->config->host, checks, err);
     }
     if (result == 0) {
         result = encryption_take(agent->config->migration_encryption, body, setup, err);

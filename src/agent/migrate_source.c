@@ -136,16 +136,13 @@ static int check(struct source_move *move, const struct config_peer *peer, struc
     struct vm before = move->vm;
     before.state = VM_STATE_RUNNING; /* that it is migrating now is this very move's doing */
     int result = migrate_checks(move->agent, &before, peer, &move->options, &checks, err);
-    if (result < 0) {
-        return refuse(move, err);
-    }
     if (result == 0) {
-        result = migrate_refuse(&move->vm, move->to, checks, err);
+        result = migrate_refuse(move->to, checks, err);
     }
     if (result == 0 && task_is_cancelled(move->task)) {
-        result = error_set(err, ECANCELED, "the move of VM %s was cancelled", move->vm.config.name);
+        result = error_set(err, ECANCELED, "the move was cancelled");
     }
-    return result;
+    return result < 0 ? refuse(move, err) : 0;
 }
 
 static void choose_engine(struct source_move *move)
