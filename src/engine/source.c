@@ -171,7 +171,8 @@ static enum engine_outcome hand_over(struct source *source, struct error *err)
     enum engine_verdict verdict = source->ownership->commit(source->ownership->ownership);
     blackout->commit_ns = source_lap(source);
     if (verdict == ENGINE_OWNER_SOURCE) {
-        error_set(err, ECONNRESET, "the destination withdrew before the VM was handed over");
+        error_set(err, ECONNRESET,
+                  "the destination withdrew, or the VM was taken back, before it was handed over");
         return abandon(source, err);
     }
     source_set_state(source, SOURCE_AWAIT_RUNNING);

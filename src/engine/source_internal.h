@@ -36,6 +36,7 @@
 #define SOURCE_KEEPALIVE_NS (1000 * NANOSECONDS_PER_MILLISECOND)
 #define SOURCE_SILENCE_NS (30 * NANOSECONDS_PER_SECOND)
 #define SOURCE_READY_LIMIT_NS (5 * NANOSECONDS_PER_SECOND) /* the guest stands still meanwhile */
+#define SOURCE_READY_OLD_NS (3 * NANOSECONDS_PER_SECOND)   /* its word may not hold any more */
 #define SOURCE_RUNNING_LIMIT_NS (30 * NANOSECONDS_PER_SECOND)
 #define SOURCE_SLICE_NS \
     (20 * NANOSECONDS_PER_MILLISECOND) /* of every wait: cancel is seen by then */
@@ -108,6 +109,7 @@ struct source {
     uint64_t dirty_per_second; /* bytes, between the last two collections of everything */
     uint64_t pages_written;    /* found by collecting stretches since then */
     uint64_t last_sent_ns;     /* for KEEPALIVE */
+    uint64_t nothing_came_ns;  /* the last wait in vain began, or the state's end was said */
 
     uint64_t started_ns;   /* the handshake's end */
     uint64_t lap_began_ns; /* of the blackout's parts; at first, when the vCPUs stopped */

@@ -138,11 +138,13 @@ static int expect_header(struct source *source, enum wire_type type, uint64_t li
 {
     struct patience patience = patience_begin(source, limit_ns);
     for (;;) {
+        uint64_t now_ns = source_now(source);
         int result = source_check(source, err);
         if (result == 0) {
             result = stream_wait(&source->stream, SOURCE_SLICE_NS, err);
         }
         if (result == 0) {
+            source->nothing_came_ns = now_ns;
             result = patience_check(source, &patience, type, err);
             if (result == 0) {
                 result = source_keep_alive(source, err);

@@ -141,9 +141,23 @@ static int end_state(struct source *source, struct error *err)
     struct wire_state_end end = {.state_bytes = source->statistics->device_state_bytes};
     wire_state_end_encode(&end, body);
     source_set_state(source, SOURCE_AWAIT_READY);
+    source->nothing_came_ns = source_now(source);
     int result = source_send(source, WIRE_STATE_END, body, sizeof(body), err);
     source->statistics->blackout.save_state_ns += source_lap(source);
     return result;
+}
+
+/* A mover that was stopped finds what came long ago, from a destination that may be dead by now. */
+static int check_fresh(const struct source *source, struct error *err)
+{
+    uint64_t age_ns = source_now(source) - source->nothing_came_ns;
+    if (age_ns <= SOURCE_READY_OLD_NS) {
+        return 0;
+    }
+    return error_set(err, ETIMEDOUT,
+                     "the destination's word that it is ready may be %llu s old: for so long the "
+                     "mover here did not run",
+                     (unsigned long long)(age_ns / NANOSECONDS_PER_SECOND));
 }
 
 static int await_ready(struct source *source, struct error *err)
@@ -154,7 +168,7 @@ static int await_ready(struct source *source, struct error *err)
         result = source_expect(source, WIRE_READY, body, sizeof(body), SOURCE_READY_LIMIT_NS, err);
     }
     source->statistics->blackout.load_state_ns = source_lap(source);
-    return result;
+    return result < 0 ? result : check_fresh(source, err);
 }
 
 static void begin_switchover(struct source *source)

@@ -29,7 +29,8 @@ enum engine_verdict {
  */
 struct engine_ownership {
     /* Source: give the VM to the destination, by creating its next epoch in the destination's name.
-     * ENGINE_OWNER_SOURCE when the destination has withdrawn before. */
+     * ENGINE_OWNER_SOURCE when the destination has withdrawn before, or nobody came to it in time.
+     */
     enum engine_verdict (*commit)(void *ownership);
 
     /* Destination, in doubt after it said that it is ready: has the source committed? If not,

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -34,12 +35,21 @@ struct fixture {
     char loaded[256];
     size_t loaded_length;
     bool source_runs, destination_runs;
-    bool fail_load, cancel;
+    bool fail_load, cancel, freeze;
+    atomic_bool is_loaded;
+    uint64_t frozen_ns; /* of the source's time */
     enum engine_verdict owner;
     struct engine_destination_options options;
     enum engine_outcome destination_outcome;
     struct engine_destination_statistics destination_statistics;
     struct error destination_error;
+};
+
+/* The source's end of the channel; what takes it for the plain one is right, too. */
+struct source_channel {
+    struct plain_channel plain; /* first */
+    const struct engine_channel_operations *plain_operations;
+    struct fixture *fixture;
 };
 
 static struct memory memory_new(void)
@@ -151,6 +161,7 @@ static int load_state(void *guest, const void *bytes, size_t length, struct erro
 static int finish_load(void *guest, struct error *err)
 {
     struct fixture *fixture = guest;
+    atomic_store(&fixture->is_loaded, true);
     return fixture->fail_load ? error_set(err, EIO, "the device \"e1000\" is not known here") : 0;
 }
 
@@ -179,6 +190,23 @@ static uint64_t now_ns(void *clock)
 {
     (void)clock;
     return clock_monotonic_ns();
+}
+
+static uint64_t source_now_ns(void *clock)
+{
+    return clock_monotonic_ns() + ((const struct fixture *)clock)->frozen_ns;
+}
+
+/* The source was stopped, for 4 s each time, while what it finds was on its way. */
+static int wait_frozen(void *context, uint64_t timeout_ns, struct error *err)
+{
+    struct source_channel *source = context;
+    struct fixture *fixture = source->fixture;
+    int result = source->plain_operations->wait_readable(&source->plain, timeout_ns, err);
+    if (result > 0 && fixture->freeze && atomic_load(&fixture->is_loaded)) {
+        fixture->frozen_ns += 4 * NANOSECONDS_PER_SECOND;
+    }
+    return result;
 }
 
 static void sleep_ns(void *clock, uint64_t duration_ns)
@@ -235,8 +263,13 @@ static enum engine_outcome move(struct fixture *fixture,
         .finish_state = finish_state,
         .resume = resume,
     };
-    struct plain_channel plain = {.fd = fixture->sockets[0]};
-    struct engine_channel channel = plain_channel_of(&plain);
+    struct source_channel source = {.plain.fd = fixture->sockets[0], .fixture = fixture};
+    struct engine_channel channel = plain_channel_of(&source.plain);
+    struct engine_channel_operations channel_operations = *channel.operations;
+    source.plain_operations = channel.operations;
+    channel_operations.wait_readable = wait_frozen;
+    channel.operations = &channel_operations;
+    struct engine_clock clock = {.now_ns = source_now_ns, .sleep_ns = sleep_ns, .clock = fixture};
     struct engine_source_guest guest = {.operations = &operations,
                                         .guest = fixture,
                                         .memory_size = MEMORY_SIZE,
@@ -246,7 +279,7 @@ static enum engine_outcome move(struct fixture *fixture,
     struct engine_observer observer = {progress, cancelled, fixture};
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, run_destination, fixture), 0);
-    enum engine_outcome outcome = engine_source_run(options, &guest, &channel, NULL, &real_clock,
+    enum engine_outcome outcome = engine_source_run(options, &guest, &channel, NULL, &clock,
                                                     &ownership, &observer, ret_statistics, err);
     shutdown(fixture->sockets[0], SHUT_RDWR);
     pthread_join(thread, NULL);
@@ -324,6 +357,21 @@ static void test_destination_that_cannot_load_leaves_the_guest_here(void **state
     assert_non_null(strstr(err.message, "e1000"));
 }
 
+/* Who has said long ago that he is ready may be dead by now: nothing is committed to him. */
+static void test_ready_that_is_old_leaves_the_guest_here(void **state)
+{
+    struct fixture *fixture = *state;
+    struct engine_source_options options = source_options();
+    struct engine_statistics statistics;
+    struct error err = ERROR_NONE;
+    fixture->freeze = true;
+    assert_int_equal(move(fixture, &options, &statistics, &err), ENGINE_OUTCOME_STAYED);
+    assert_int_equal(fixture->owner, ENGINE_OWNER_SOURCE);
+    assert_int_equal(fixture->destination_outcome, ENGINE_OUTCOME_STAYED);
+    assert_true(fixture->source_runs && !fixture->destination_runs);
+    assert_non_null(strstr(err.message, "s old"));
+}
+
 static void test_wrong_token_is_refused(void **state)
 {
     struct fixture *fixture = *state;
@@ -368,6 +416,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_moves, setup, teardown),
         cmocka_unit_test_setup_teardown(test_destination_that_cannot_load_leaves_the_guest_here,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ready_that_is_old_leaves_the_guest_here, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_wrong_token_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancelled_move_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(test_target_below_the_device_state_is_refused, setup,
