@@ -33,6 +33,7 @@ struct conversation {
     const struct move_watcher *watcher;
     struct mover_control control;
     bool asked;            /* the mover waits for an answer */
+    uint64_t asked_at_ns;  /* since when, by CLOCK_BOOTTIME */
     uint64_t ask_again_at; /* after the datastore failed */
     uint64_t cancelled_at; /* 0: not yet */
     bool switching;        /* from the order to stop on */
@@ -91,7 +92,7 @@ static void note_silence(struct conversation *conversation, uint64_t silence_ns)
 static int journal_commit(struct conversation *conversation, struct error *err)
 {
     struct move_record *move = conversation->move;
-    if (move->role != RECORD_SOURCE || move->committing) {
+    if (move->committing) {
         return 0;
     }
     move->committing = true;
@@ -111,15 +112,23 @@ static bool source_has_kept(const struct conversation *conversation)
     return watcher->source_has_kept && watcher->source_has_kept(watcher->context);
 }
 
-static int decide(struct conversation *conversation, enum move_owner *ret_owner, struct error *err)
+static int commit(struct conversation *conversation, enum move_owner *ret_owner, struct error *err)
 {
+    struct move_question question = {conversation->asked_at_ns, conversation->move->committing};
     int result = journal_commit(conversation, err);
     if (result < 0) {
         *ret_owner = MOVE_OWNER_SOURCE; /* nothing was given away */
         return 0;
     }
-    result = move_owner_decide(conversation->agent, conversation->vm, conversation->move, ret_owner,
-                               err);
+    return move_owner_commit(conversation->agent, conversation->vm, conversation->move, &question,
+                             ret_owner, err);
+}
+
+static int withdraw(struct conversation *conversation, enum move_owner *ret_owner,
+                    struct error *err)
+{
+    int result = move_owner_decide(conversation->agent, conversation->vm, conversation->move,
+                                   ret_owner, err);
     if (result < 0 && source_has_kept(conversation)) {
         *ret_owner = MOVE_OWNER_SOURCE;
         return 0;
@@ -143,15 +152,15 @@ static bool answer(struct conversation *conversation, struct error *err)
 {
     struct error reason = ERROR_NONE;
     enum move_owner owner;
+    bool is_source = conversation->move->role == RECORD_SOURCE;
     if (!conversation->asked || clock_monotonic_ns() < conversation->ask_again_at) {
         return false;
     }
-    if (decide(conversation, &owner, &reason) < 0) {
+    if ((is_source ? commit : withdraw)(conversation, &owner, &reason) < 0) {
         postpone(conversation, &reason);
         return false;
     }
     tell_waiting(conversation, NULL);
-    bool is_source = conversation->move->role == RECORD_SOURCE;
     if (owner == MOVE_OWNER_ANOTHER && is_source) {
         error_set(err, EBUSY, "VM %s does not belong to host %s any more",
                   conversation->vm->config.name, conversation->agent->config->host);
@@ -221,6 +230,7 @@ static bool take_event(struct conversation *conversation, enum move_end *ret_end
     tell_waiting(conversation, NULL);
     if (strcmp(kind, "question") == 0) {
         conversation->asked = true;
+        conversation->asked_at_ns = mover_control_asked_at(event);
         conversation->ask_again_at = 0;
     } else if (strcmp(kind, "progress") == 0) {
         take_progress(conversation, event);

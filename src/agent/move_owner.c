@@ -4,7 +4,12 @@
 #include <string.h>
 
 #include "agent/ownership.h"
+#include "base/clock.h"
 #include "base/log.h"
+
+/* A destination that said that it is ready may lose its datastore at once, and then its machine:
+ * after 4 s where the datastore's settings do not say otherwise. */
+#define QUESTION_LIFE_NS (3 * NANOSECONDS_PER_SECOND)
 
 /* Nobody but the source ever names the destination, and nobody but the destination hands back to
  * the source: what the source owns in whatever epoch is its own to run; the destination's is
@@ -85,6 +90,49 @@ int move_owner_reclaim(struct agent *agent, const struct vm *vm, const struct mo
     *err = ERROR_NONE;
     *ret_owner = classify(agent, move, &lease);
     return 0;
+}
+
+/* A guest that cannot go on here is better off with the destination, which may be alive. */
+static bool is_too_late(const struct vm *vm, uint64_t age_ns)
+{
+    return age_ns > QUESTION_LIFE_NS && process_is_alive(&vm->runtime.process);
+}
+
+static void explain_late(const struct agent *agent, const struct move_record *move, uint64_t age_ns,
+                         struct error *err)
+{
+    error_set(err, ETIMEDOUT,
+              "host %s came to it %.1f s after its mover had asked, when host %s may not have been "
+              "ready any more",
+              agent->config->host, (double)age_ns / (double)NANOSECONDS_PER_SECOND, move->peer);
+    error_remedy(err,
+                 "it runs as before; see what held up droverd on host %s for so long (stopped, "
+                 "restarted, overloaded, a datastore that did not answer), and move it again",
+                 agent->config->host);
+}
+
+/* As of a mover that died: only where a commit may be on its way does it take an epoch. */
+static int take_back(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                     bool tried, enum move_owner *ret_owner, struct error *err)
+{
+    *ret_owner = MOVE_OWNER_SOURCE;
+    return tried ? move_owner_reclaim(agent, vm, move, ret_owner, err) : 0;
+}
+
+int move_owner_commit(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                      const struct move_question *question, enum move_owner *ret_owner,
+                      struct error *err)
+{
+    uint64_t now = clock_boottime_ns();
+    uint64_t age_ns = now > question->asked_at_ns ? now - question->asked_at_ns : 0;
+    if (!is_too_late(vm, age_ns)) {
+        return move_owner_decide(agent, vm, move, ret_owner, err);
+    }
+    int result = take_back(agent, vm, move, question->tried, ret_owner, err);
+    if (result == 0 && *ret_owner == MOVE_OWNER_SOURCE) {
+        explain_late(agent, move, age_ns, err);
+    }
+    return result;
 }
 
 void move_owner_refresh(struct agent *agent, struct vm *vm)

@@ -23,6 +23,19 @@ enum move_owner {
 int move_owner_decide(struct agent *agent, const struct vm *vm, const struct move_record *move,
                       enum move_owner *ret_owner, struct error *err);
 
+/* The question of the source's mover whether to commit. */
+struct move_question {
+    uint64_t asked_at_ns; /* CLOCK_BOOTTIME */
+    bool tried;           /* an earlier attempt to commit may have come, or may come yet */
+};
+
+/* The source's answer to it. Commits as above; but who comes to a question only when the
+ * destination may be dead already, and has a guest that can go on, takes it back: `err` says so.
+ * -EAGAIN as above. */
+int move_owner_commit(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                      const struct move_question *question, enum move_owner *ret_owner,
+                      struct error *err);
+
 /* The source takes back what its mover left, by an epoch in its own name: a commit that an earlier
  * agent had sent to the datastore when it died may still be carried out there, and then comes too
  * late. To read the lease would not be enough. -EAGAIN as above. */

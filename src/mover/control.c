@@ -44,6 +44,13 @@ int mover_control_next(struct mover_control *control, uint64_t timeout_ns, json_
     }
 }
 
+uint64_t mover_control_asked_at(const json_t *question)
+{
+    json_int_t asked_at_ns = json_integer_value(json_object_get(question, "asked_at_ns"));
+    uint64_t now = clock_boottime_ns();
+    return asked_at_ns > 0 && (uint64_t)asked_at_ns < now ? (uint64_t)asked_at_ns : now;
+}
+
 /* Steals `command`. */
 static int send_command(struct mover_control *control, json_t *command, struct error *err)
 {

@@ -5,8 +5,8 @@
  *
  *   mover -> agent  {"event":"progress","phase":"pre-copy","fraction":0.4,"round":2,...}  (struct
  * engine_progress)
- *                   {"event":"question","question":"commit"|"settle"}    waits for an answer, for
- * ever if need be
+ *                   {"event":"question","question":"commit"|"settle","asked_at_ns":...}    waits
+ * for an answer, for ever if need be
  *                   {"event":"result","outcome":"moved"|"stayed"|"stranded","error":{...},"statistics":{...}}
  *   agent -> mover  {"command":"cancel"}
  *                   {"command":"answer","owner":"source"|"destination"}
@@ -35,6 +35,10 @@ void mover_control_done(struct mover_control *control);
  * mover is gone. */
 int mover_control_next(struct mover_control *control, uint64_t timeout_ns, json_t **ret_event,
                        struct error *err);
+
+/* When a question was asked, by CLOCK_BOOTTIME, which both read on the same host. It goes on while
+ * either is stopped, or the whole host is. A time that is missing or cannot be is now. */
+uint64_t mover_control_asked_at(const json_t *question);
 
 int mover_control_cancel(struct mover_control *control, struct error *err);
 int mover_control_answer(struct mover_control *control, const char *owner, struct error *err);

@@ -8,6 +8,7 @@
 #include <sys/time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "mover/line.h"
@@ -36,10 +37,11 @@ static void tell(struct control_server *server, json_t *line)
     }
 }
 
-static json_t *question_line(enum control_question question)
+static json_t *question_line(const struct control_server *server)
 {
-    return json_pack("{s:s, s:s}", "event", "question", "question",
-                     question == CONTROL_QUESTION_COMMIT ? "commit" : "settle");
+    return json_pack("{s:s, s:s, s:I}", "event", "question", "question",
+                     server->question == CONTROL_QUESTION_COMMIT ? "commit" : "settle",
+                     "asked_at_ns", (json_int_t)server->asked_at_ns);
 }
 
 /* What to say now, taken under the lock and said without it. `all`: to an agent that just came. */
@@ -51,7 +53,7 @@ static void tell_news(struct control_server *server, bool all)
         lines[0] = report_progress(&server->progress);
     }
     if (server->question != CONTROL_QUESTION_NONE && (all || server->question_is_news)) {
-        lines[1] = question_line(server->question);
+        lines[1] = question_line(server);
     }
     if (server->result && (all || server->result_is_news)) {
         lines[2] = json_deep_copy(server->result);
@@ -223,6 +225,7 @@ enum engine_verdict control_server_ask(struct control_server *server,
     pthread_mutex_lock(&server->lock);
     server->question = question;
     server->question_is_news = true;
+    server->asked_at_ns = clock_boottime_ns();
     server->answered = false;
     eventfd_write(server->wake, 1);
     while (!server->answered) {

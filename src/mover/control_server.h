@@ -31,6 +31,7 @@ struct control_server {
     bool progress_is_news;
     enum control_question question;
     bool question_is_news;
+    uint64_t asked_at_ns; /* CLOCK_BOOTTIME */
     bool answered;
     enum engine_verdict answer;
     json_t *result; /* owned; NULL before there is one */

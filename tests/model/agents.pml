@@ -97,6 +97,9 @@ end:
 
 /* ---- a move, from the side that the VM leaves ---- */
 
+#define asked \
+    (task[SOURCE] == following && mover[SOURCE] == committing && answer[SOURCE] == none)
+
 proctype source_agent()
 {
 end:
@@ -110,9 +113,11 @@ end:
     :: atomic { /* it has none: give_up() */
             task[SOURCE] == reserving -> task[SOURCE] = ending_stayed
         }
-    :: atomic { /* move_follow(): the mover asks, answer(), move_decide() */
-            task[SOURCE] == following && mover[SOURCE] == committing && answer[SOURCE] == none &&
-            store[SOURCE] ->
+    :: atomic { /* move_follow(): the mover asks, answer(): journal_commit() */
+            asked && !tried -> tried = true
+        }
+    :: atomic { /* ... move_owner_commit() */
+            asked && tried && store[SOURCE] ->
             lease_advance(FIRST_EPOCH, DESTINATION);
             won = false;
             if
@@ -121,6 +126,24 @@ end:
             :: else -> /* somebody took the VM over from the destination */
                 if
                 :: mutant == SOURCE_UNLESS_DESTINATION -> answer[SOURCE] = to_source
+                :: else -> task[SOURCE] = ending_moved
+                fi
+            fi
+        }
+    :: atomic { /* ... of a question that is old: take_back() in it */
+            asked && copy[SOURCE] != absent &&
+            (!tried || store[SOURCE] || mutant == OLD_QUESTION_WITHOUT_LEASE) ->
+            if
+            :: tried && mutant != OLD_QUESTION_WITHOUT_LEASE -> lease_advance(FIRST_EPOCH, SOURCE)
+            :: else
+            fi;
+            won = false;
+            if
+            :: !tried || owner == SOURCE || mutant == OLD_QUESTION_WITHOUT_LEASE ->
+                answer[SOURCE] = to_source
+            :: else ->
+                if
+                :: owner == DESTINATION -> answer[SOURCE] = to_destination
                 :: else -> task[SOURCE] = ending_moved
                 fi
             fi
@@ -135,13 +158,13 @@ end:
         }
     :: atomic { /* ... it is dead, or hung: end_without_result() */
             task[SOURCE] == following && (mover[SOURCE] == gone || source_may_fail) &&
-            store[SOURCE] ->
+            (!tried || store[SOURCE]) ->
             if
-            :: mutant == TAKE_BACK_BY_LOOKING || mutant == TAKE_BACK_WITHOUT_LEASE
+            :: !tried || mutant == TAKE_BACK_BY_LOOKING || mutant == TAKE_BACK_WITHOUT_LEASE
             :: else -> lease_advance(FIRST_EPOCH, SOURCE)
             fi;
             won = false;
-            task[SOURCE] = (owner == SOURCE || mutant == TAKE_BACK_WITHOUT_LEASE ->
+            task[SOURCE] = (!tried || owner == SOURCE || mutant == TAKE_BACK_WITHOUT_LEASE ->
                             taking_back : ending_moved)
         }
     :: atomic { /* end_stranded(): move_dismiss(), then take_back() */
@@ -164,6 +187,7 @@ end:
             end_mover(SOURCE);
             said_place = false;
             journal[SOURCE] = false;
+            tried = false;
             watched[SOURCE] = (copy[SOURCE] != absent);
             task[SOURCE] = (copy[SOURCE] != absent -> idle : disowning)
         }

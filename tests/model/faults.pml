@@ -19,9 +19,10 @@ inline leave_behind(where)
     :: task[where] == owning || task[where] == owning_first ->
         leave_request(where, seen[where], where)
     :: task[where] == disowning && owner == where -> leave_request(where, epoch, NOBODY)
-    :: where == SOURCE && task[where] == following && mover[where] == committing ->
+    :: where == SOURCE && task[where] == following && mover[where] == committing && tried ->
         leave_request(where, FIRST_EPOCH, DESTINATION)
-    :: where == SOURCE && task[where] == following && mover[where] == gone ->
+    :: where == SOURCE && task[where] == following && tried &&
+       (mover[where] == committing || mover[where] == gone) ->
         leave_request(where, FIRST_EPOCH, SOURCE)
     :: where == DESTINATION && task[where] == following &&
        (mover[where] == settling || mover[where] == gone) ->

@@ -30,6 +30,7 @@
 #define FOREIGN_COPY_ADOPTED 13       /* an agent that comes back does not ask whose the VM is */
 #define MOVE_NOT_JOURNALED 14         /* ... or finds no word of the move */
 #define RUN_AWAITED_FOR_EVER 15       /* the destination waits for RUN without a limit */
+#define OLD_QUESTION_WITHOUT_LEASE 16 /* is taken back so, though a commit may be on its way */
 
 /* Nor does one prove anything in which nothing happens: these say what must be found untrue. */
 #define NEVER_MOVED 21
@@ -75,6 +76,7 @@ mtype:verdict answer[2] = none;
 bool said_offer, said_place, said_state, said_ready, said_run;
 
 bool journal[2];      /* the record of the move */
+bool tried;           /* ... says that the source may have committed */
 bool watched[HOSTS];  /* the agent believes that its copy runs */
 bool failed[HOSTS];   /* the agent shows the VM as failed, with what to do */
 byte seen[HOSTS];     /* the epoch after which an agent wants the VM */

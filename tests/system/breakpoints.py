@@ -1,6 +1,6 @@
 """Stops a thread of a process where it enters a function, so that a test can act at that very moment.
 
-    with Breakpoint(pid, "move_owner_decide") as breakpoint:
+    with Breakpoint(pid, "move_owner_commit") as breakpoint:
         breakpoint.wait()        # the switchover stands right before its commit
         ...                      # kill something, cut something
                                  # and on it goes

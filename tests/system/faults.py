@@ -47,7 +47,7 @@ PHASES = {phase.name: phase for phase in (
     Phase("stopped", (SOURCE, MOVER), "source_pace_note", SOURCE),
     Phase("device-state", (SOURCE, MOVER), "wire_state_end_encode", SOURCE),
     Phase("ready", (DESTINATION, MOVER), "wire_ready_encode", EITHER),
-    Phase("commit", (SOURCE, AGENT), "move_owner_decide", EITHER),
+    Phase("commit", (SOURCE, AGENT), "move_owner_commit", EITHER),
     Phase("committed", (SOURCE, AGENT), "mover_control_answer", DESTINATION),
     Phase("run", (SOURCE, MOVER), "control_server_ask", DESTINATION, at_return=True),
     Phase("running", (DESTINATION, MOVER), "wire_running_encode", DESTINATION),

@@ -17,6 +17,7 @@ from traffic import TrafficClient
 SLOW = 24 << 20  # bytes a second: some seconds of pre-copy
 FAST = 64 << 20  # little more than a second: time enough to halt somebody
 SLOWER = 8 << 20  # less than a guest dirties that writes without a pause
+LATE_S = 6  # longer than a question to commit is good for
 ELSEWHERE = {"h1": "h2", "h2": "h1", "h3": "h1"}
 LOST_TRAFFIC = ("server_backwards", "wrong_udp", "wrong_tcp")
 
@@ -379,8 +380,19 @@ def test_agent_killed_before_commit(lab, guest, traffic):
     os.kill(agent, signal.SIGKILL)
     wait_for("its end", lambda: not source.processes("droverd"))
     lab.agent(source.name, "start")
-    assert_settled(guest, target.name)
+    wait_for("one copy", lambda: len(guest.copies()) == 1)
+    place = guest.owner()
+    assert place in (source.name, target.name)  # the source's where the new agent came late
+    assert_settled(guest, place)
     assert_moves_again(guest)
+
+
+def test_agent_stopped_for_long_before_commit(guest, traffic):
+    """By then the destination might be dead: the guest goes on where it certainly can."""
+    move, source, _, agent = hold_commit(guest)
+    time.sleep(LATE_S)
+    os.kill(agent, signal.SIGCONT)
+    assert_stayed(guest, move.end(), source, "could not be committed", "after its mover had asked")
 
 
 # ---- silence: the longest limits, so both at once

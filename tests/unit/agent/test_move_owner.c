@@ -6,6 +6,7 @@
 
 #include "agent/agent.h"
 #include "agent/move_owner.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "scratch.h"
 #include "storage/lease.h"
@@ -188,6 +189,105 @@ static void a_full_datastore_leaves_it_to_the_source(void **state)
     end(&scene);
 }
 
+/* NEW: by a test that stands still for a while, too. */
+#define NEW_S (-3600)
+#define OLD_S 7
+
+static int commit(struct side *side, int seconds_ago, bool tried, enum move_owner *ret_owner,
+                  struct error *err)
+{
+    struct move_question question = {.asked_at_ns =
+                                         clock_boottime_ns() -
+                                         (uint64_t)(seconds_ago * (int64_t)NANOSECONDS_PER_SECOND),
+                                     .tried = tried};
+    *err = ERROR_NONE;
+    return move_owner_commit(&side->agent, &side->vm, &side->move, &question, ret_owner, err);
+}
+
+static void let_guest_live(struct side *side)
+{
+    process_self(&side->vm.runtime.process);
+}
+
+static uint64_t epoch_of(const struct scene *scene)
+{
+    struct lease lease;
+    struct error err = ERROR_NONE;
+    assert_int_equal(lease_read(&scene->datastore, VM_NAME, &lease, &err), 0);
+    return lease.epoch;
+}
+
+static void a_question_that_is_new_is_committed(void **state)
+{
+    struct scene scene = begin(*state);
+    enum move_owner owner;
+    struct error err;
+    let_guest_live(scene.source);
+    assert_int_equal(commit(scene.source, NEW_S, false, &owner, &err), 0);
+    assert_int_equal(owner, MOVE_OWNER_DESTINATION);
+    assert_int_equal(err.code, 0);
+    end(&scene);
+}
+
+/* It takes no datastore to know that what nobody tried to give away is still here. */
+static void a_question_that_is_old_is_taken_back(void **state)
+{
+    struct scene scene = begin(*state);
+    enum move_owner owner;
+    struct error err;
+    let_guest_live(scene.source);
+    strcpy(scene.source->agent.datastores[0].problem, "gone");
+    assert_int_equal(commit(scene.source, OLD_S, false, &owner, &err), 0);
+    assert_int_equal(owner, MOVE_OWNER_SOURCE);
+    assert_int_equal(err.code, ETIMEDOUT);
+    assert_non_null(strstr(err.message, "s after its mover had asked"));
+    assert_non_null(strstr(err.remedy, "h1"));
+    assert_int_equal(epoch_of(&scene), scene.source->move.epoch);
+    assert_int_equal(decide(scene.destination), MOVE_OWNER_SOURCE);
+    end(&scene);
+}
+
+/* A commit that may be on its way comes too late then. */
+static void where_somebody_tried_already_it_takes_an_epoch(void **state)
+{
+    struct scene scene = begin(*state);
+    enum move_owner owner;
+    struct error err;
+    let_guest_live(scene.source);
+    strcpy(scene.source->agent.datastores[0].problem, "gone");
+    assert_int_equal(commit(scene.source, OLD_S, true, &owner, &err), -EAGAIN);
+    scene.source->agent.datastores[0].problem[0] = '\0';
+    assert_int_equal(commit(scene.source, OLD_S, true, &owner, &err), 0);
+    assert_int_equal(owner, MOVE_OWNER_SOURCE);
+    assert_int_equal(err.code, ETIMEDOUT);
+    assert_int_equal(epoch_of(&scene), scene.source->move.epoch + 1);
+    assert_int_equal(decide(scene.source), MOVE_OWNER_SOURCE);
+    end(&scene);
+}
+
+static void a_commit_that_came_stays_however_old_the_question_is(void **state)
+{
+    struct scene scene = begin(*state);
+    enum move_owner owner;
+    struct error err;
+    let_guest_live(scene.source);
+    assert_int_equal(decide(scene.source), MOVE_OWNER_DESTINATION);
+    assert_int_equal(commit(scene.source, OLD_S, true, &owner, &err), 0);
+    assert_int_equal(owner, MOVE_OWNER_DESTINATION);
+    assert_int_equal(err.code, 0);
+    end(&scene);
+}
+
+static void a_guest_that_cannot_go_on_here_is_handed_over_however_late(void **state)
+{
+    struct scene scene = begin(*state);
+    enum move_owner owner;
+    struct error err;
+    assert_int_equal(commit(scene.source, OLD_S, false, &owner, &err), 0); /* no such process */
+    assert_int_equal(owner, MOVE_OWNER_DESTINATION);
+    end(&scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +298,11 @@ int main(void)
         scratch_test(a_third_host_that_took_it_over_leaves_neither_side_anything),
         scratch_test(a_datastore_that_is_away_tells_nothing),
         scratch_test(a_full_datastore_leaves_it_to_the_source),
+        scratch_test(a_question_that_is_new_is_committed),
+        scratch_test(a_question_that_is_old_is_taken_back),
+        scratch_test(where_somebody_tried_already_it_takes_an_epoch),
+        scratch_test(a_commit_that_came_stays_however_old_the_question_is),
+        scratch_test(a_guest_that_cannot_go_on_here_is_handed_over_however_late),
     };
     return cmocka_run_group_tests_name("agent-move-owner", tests, NULL, NULL);
 }

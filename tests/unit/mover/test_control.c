@@ -122,16 +122,33 @@ static void a_question_outlives_the_agent_that_heard_it(void **state)
     pthread_t engine;
     pthread_create(&engine, NULL, ask, &question);
     struct mover_control first = connect_agent(bench);
-    json_decref(expect(&first, "question"));
+    CLEANUP_JSON json_t *heard = expect(&first, "question");
+    uint64_t asked_at = mover_control_asked_at(heard);
     mover_control_done(&first); /* dies without an answer */
     struct mover_control second = connect_agent(bench);
     CLEANUP_JSON json_t *event = expect(&second, "question");
     assert_string_equal(json_string_value(json_object_get(event, "question")), "commit");
+    assert_int_equal(mover_control_asked_at(event), asked_at); /* grows old, and is not renewed */
     assert_int_equal(mover_control_answer(&second, "nobody", NULL), 0); /* no answer at all */
     assert_int_equal(mover_control_answer(&second, "destination", NULL), 0);
     pthread_join(engine, NULL);
     assert_int_equal(question.verdict, ENGINE_OWNER_DESTINATION);
     mover_control_done(&second);
+}
+
+/* Of a mover that says none, or nonsense. */
+static void a_question_without_a_time_is_new(void **state)
+{
+    (void)state;
+    static const char *const times[] = {"null", "-7", "0", "\"yesterday\"", "9223372036854775807"};
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        char text[64];
+        snprintf(text, sizeof(text), "{\"asked_at_ns\": %s}", times[i]);
+        CLEANUP_JSON json_t *question = json_loads(text, 0, NULL);
+        uint64_t before = clock_boottime_ns();
+        uint64_t asked_at = mover_control_asked_at(question);
+        assert_true(asked_at >= before && asked_at <= clock_boottime_ns());
+    }
 }
 
 static void settle_can_go_to_the_source(void **state)
@@ -229,6 +246,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ON_BENCH(the_latest_progress_awaits_an_agent),
         ON_BENCH(a_question_outlives_the_agent_that_heard_it),
+        ON_BENCH(a_question_without_a_time_is_new),
         ON_BENCH(settle_can_go_to_the_source),
         ON_BENCH(cancel_is_heard),
         ON_BENCH(nonsense_ends_a_connection_and_no_more),
