@@ -12,6 +12,7 @@
 #include "agent/adopt.h"
 #include "agent/agent.h"
 #include "agent/config.h"
+#include "agent/console_log.h"
 #include "agent/datastore_watch.h"
 #include "agent/host_id.h"
 #include "agent/http.h"
@@ -212,6 +213,7 @@ static int serve(struct agent *agent, struct error *err)
 {
     uv_loop_t loop;
     uv_signal_t signals[2];
+    uv_timer_t timer;
     struct http_server *server;
     const struct agent_config *config = agent->config;
     CLEANUP_FREE char *socket_path = file_path("%s/droverd.sock", config->run_folder);
@@ -235,6 +237,9 @@ static int serve(struct agent *agent, struct error *err)
     int result = http_server_start(&loop, &options, &server, err);
     if (result == 0) {
         result = upkeep_start(agent, &agent->upkeep, err);
+    }
+    if (result == 0) {
+        result = console_log_watch(&loop, &timer, agent, err);
     }
     if (result < 0) {
         return result;

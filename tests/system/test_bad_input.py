@@ -213,6 +213,18 @@ def try_console(host, name):
     return status == 101
 
 
+def test_a_guest_writes_on_its_console_without_end(lab, hosts, guest):
+    """What it wrote is kept in the file system that the agent's journals are in: only the end of it."""
+    move_home(guest)
+    log = hosts["h1"].root(f"{RUN_FOLDER}/vms/{guest.uuid}/qemu/serial.log")
+    with open(log, "ab") as file:
+        file.write(b"x" * (3 << 20))  # faster than a guest would
+    wait_for("the log to be cut", lambda: 0 < os.path.getsize(log) < 1 << 20)
+    cut = os.path.getsize(log)
+    lab.run("h1", DROVER, "vm", "console", guest.name, input="\necho still here\n")
+    wait_for("more of the guest's words", lambda: os.path.getsize(log) > cut)
+
+
 def test_console_of_what_does_not_run(hosts):
     link, status = open_console(hosts["h1"], "nobody")
     link.close()
