@@ -3,7 +3,7 @@ import json
 import subprocess
 import time
 
-from meters import sample
+from meters import VcpuClock, sample
 from rows import ENGINES, GUESTS, LINKS, memory_needed_mib
 from stage import BUILD, Failure
 
@@ -60,6 +60,7 @@ class Undisturbed:
         seconds = last.at - first.at
         self.cpu = (last.cpu_s - first.cpu_s) / seconds
         self.busy = (last.busy_s - first.busy_s) / seconds
+        self.vcpu = (last.vcpu_s - first.vcpu_s) / seconds
         self.pages = (last.pages_written - first.pages_written) / seconds
 
 
@@ -67,9 +68,9 @@ def _figures(move, undisturbed, before, moved, settled, seen, report):
     """`moved` is taken right after the move, `settled` when the source has gone too."""
     expected = undisturbed.pages * (moved.at - before.at)
     lost_pages = expected - (moved.pages_written - before.pages_written)
-    # A guest that was held back used less for itself: only what its work cost undisturbed is not the move's.
-    share = 1 - max(0, lost_pages) / expected if expected else 1
     span = settled.at - before.at
+    guest_s = settled.vcpu_s - before.vcpu_s  # its own instructions, however many it came to
+    vcpu_lost_s = undisturbed.vcpu * (moved.at - before.at) - (moved.vcpu_s - before.vcpu_s)
     lost_s = lost_pages / undisturbed.pages if undisturbed.pages else 0.0
     shift = seen["guest_clock_shift_ms"]
     return {"completed": move.completed, "total_s": move.total_s, "wall_s": move.wall_s,
@@ -77,8 +78,10 @@ def _figures(move, undisturbed, before, moved, settled, seen, report):
             "stopped_ms": move.stopped_ms, "guest_gap_ms": report["clock"]["longest_gap_ms"],
             "client_gap_ms": seen["max_udp_gap_ms"],
             "wire_bytes": settled.wire_bytes - before.wire_bytes,
-            "cpu_s": settled.cpu_s - before.cpu_s - undisturbed.cpu * span * share,
-            "machine_busy_s": settled.busy_s - before.busy_s - undisturbed.busy * span * share,
+            "cpu_s": settled.cpu_s - before.cpu_s - guest_s - (undisturbed.cpu - undisturbed.vcpu) * span,
+            "machine_busy_s": settled.busy_s - before.busy_s - guest_s - (undisturbed.busy - undisturbed.vcpu) * span,
+            "vcpu_lost_s": vcpu_lost_s if expected else None,
+            "vcpu_lost_pct": 100 * vcpu_lost_s / move.total_s if expected else None,
             "guest_work_lost_s": lost_s if expected else None,
             "guest_work_lost_pct": 100 * lost_s / move.total_s if expected else None,
             "wrong_pages": settled.wrong_pages - before.wrong_pages,
@@ -89,10 +92,10 @@ def _figures(move, undisturbed, before, moved, settled, seen, report):
 def measure(side, node_pids, row, engine, options, memory):
     """Moves the side's guest once; the other side's is halted. Returns the run's figures."""
     def now():
-        return sample(side.group, node_pids, side.line)
+        return sample(side.group, vcpus, node_pids, side.line)
 
     busy = bool(GUESTS[row.guest].link_share or GUESTS[row.guest].unpaced)
-    with side.stage.traffic(TRAFFIC_LIMIT_S, side.address) as traffic:
+    with side.stage.traffic(TRAFFIC_LIMIT_S, side.address) as traffic, VcpuClock(side.group) as vcpus:
         time.sleep(SETTLE_S / 4)
         first = now()
         time.sleep(UNDISTURBED_S)

@@ -3,6 +3,7 @@
 Processor time comes from a control group, which also counts processes that have ended meanwhile; it works with version 1
 (cpuacct) and version 2 of cgroups.
 """
+import contextlib
 import ctypes
 import json
 import os
@@ -70,6 +71,49 @@ def _program(pid):
         return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
     except OSError:
         return None
+
+
+class VcpuClock:
+    """Time that vCPU threads spend on the guest's own instructions (user mode), since it began: `with`. Looks often, since
+    a source's process is gone when its move is over. TCG only: what a guest does under KVM is no user mode."""
+    INTERVAL_S = 0.05
+
+    def __init__(self, group):
+        self.group = group
+        self.seconds_of = {}  # by pid and thread
+        self.lock = threading.Lock()
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._look_often)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+
+    def seconds(self):
+        self._look()
+        with self.lock:
+            return sum(self.seconds_of.values())
+
+    def _look_often(self):
+        while not self.ended.wait(self.INTERVAL_S):
+            self._look()
+
+    def _look(self):
+        for pid in self.group.pids("qemu-system-x86_64"):
+            with contextlib.suppress(OSError):
+                for thread in os.listdir(f"/proc/{pid}/task"):
+                    self._look_at(pid, thread)
+
+    def _look_at(self, pid, thread):
+        with open(f"/proc/{pid}/task/{thread}/stat") as file:
+            name, fields = file.read().split("(", 1)[1].rsplit(")", 1)
+        if name.startswith("CPU "):
+            with self.lock:
+                self.seconds_of[pid, thread] = int(fields.split()[11]) / os.sysconf("SC_CLK_TCK")
 
 
 def machine_busy_seconds():
@@ -147,12 +191,13 @@ class Sample:
     at: float
     cpu_s: float
     busy_s: float
+    vcpu_s: float
     wire_bytes: int
     pages_written: int
     wrong_pages: int
 
 
-def sample(group, node_pids, line):
+def sample(group, vcpus, node_pids, line):
     memory = line.ask()["memory"]
-    return Sample(time.monotonic(), group.seconds(), machine_busy_seconds(), wire_bytes(node_pids),
+    return Sample(time.monotonic(), group.seconds(), machine_busy_seconds(), vcpus.seconds(), wire_bytes(node_pids),
                   memory["pages_written"], memory["wrong_pages"])

@@ -163,7 +163,7 @@ class QemuSide(Side):
         image = {"driver": "file", "node-name": "disk0-file", "filename": f"{self.folder}/disk.qcow2", "aio": "threads",
                  "cache": {"direct": False, "no-flush": False}, "discard": "unmap"}
         disk = {"driver": "qcow2", "node-name": "disk0", "file": "disk0-file", "discard": "unmap", "backing": None}
-        return ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-name", f"guest={self.name}",
+        return ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-name", f"guest={self.name},debug-threads=on",
                 "-machine", f"{self.platform.machine},suppress-vmdesc=on,sata=off,smbus=off",
                 "-accel", self.platform.accelerator, "-cpu", f"{self.platform.cpu},enforce", "-smp", str(VCPUS), "-m", str(self.machine.memory_mib),
                 "-rtc", "base=utc",

@@ -67,9 +67,9 @@ def _convergence_verdicts(name, rows):
         yield Verdict(name, "completes", float(completed[0]), 1, at_least=True)
     if ours and ours["blackout_ms"] is not None:
         yield Verdict(name, "blackout in ms", ours["blackout_ms"], BLACKOUT_TARGET_MS)
-    if ours and throttled and throttled["guest_work_lost_s"] > 0:
-        yield Verdict(name, "work lost, of auto-converge's", ours["guest_work_lost_s"] / throttled["guest_work_lost_s"],
-                      AUTO_CONVERGE_SHARE)
+    for key, what in (("guest_work_lost_s", "work lost"), ("vcpu_lost_s", "vCPU time lost")):
+        if ours and throttled and throttled[key] and throttled[key] > 0:
+            yield Verdict(name, f"{what}, of auto-converge's", ours[key] / throttled[key], AUTO_CONVERGE_SHARE)
 
 
 def verdicts(rows):

@@ -93,7 +93,7 @@ static void add_machine(struct builder *builder, const struct qemu_machine *mach
     add(builder, "qemu-system-x86_64");
     add(builder, "-nodefaults");
     add(builder, "-no-user-config");
-    add_option(builder, "-name", "guest=%s", machine->name);
+    add_option(builder, "-name", "guest=%s,debug-threads=on", machine->name); /* for top -H */
     add_option(builder, "-uuid", "%s", machine->uuid);
     /* What nobody uses takes time in the blackout all the same, to be saved and loaded: the
      * stream's description of itself, a SATA and an SMBus controller. */

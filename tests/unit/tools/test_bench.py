@@ -134,7 +134,7 @@ def an_engine_that_never_completes_is_not_tried_for_ever():
 
 def the_table_fits_the_terminal():
     lost = run(1234.56, blackout_ms=12345.6, client_gap_ms=98765.0, wire_bytes=123456e6, cpu_s=1234.5,
-               guest_work_lost_pct=100.0, undisturbed_bytes_per_s=177e6)
+               guest_work_lost_pct=100.0, vcpu_lost_s=1234.56, undisturbed_bytes_per_s=177e6)
     rows = rows_of("write150/1g", drover=[lost], precopy=[run(completed=False)], auto_converge=[lost])
     text = summary.table(rows)
     assert all(len(line) <= 80 for line in text.splitlines()), text
@@ -161,9 +161,11 @@ def aims_are_judged_by_ratio_and_by_figure():
 
 
 def convergence_is_judged_beside_auto_converge():
-    rows = rows_of("hot/1g", drover=[run(guest_work_lost_s=1.0)], auto_converge=[run(guest_work_lost_s=4.0)])
+    rows = rows_of("hot/1g", drover=[run(guest_work_lost_s=1.0, vcpu_lost_s=0.5)],
+                   auto_converge=[run(guest_work_lost_s=4.0, vcpu_lost_s=1.0)])
     found = {verdict.what: verdict for verdict in targets.verdicts(rows)}
     assert found["completes"].reached and found["work lost, of auto-converge's"].value == 0.25
+    assert found["vCPU time lost, of auto-converge's"].value == 0.5
     rows = rows_of("hot/1g", drover=[run(completed=False)], auto_converge=[run(guest_work_lost_s=4.0)])
     assert [(verdict.what, verdict.reached) for verdict in targets.verdicts(rows)] == [("completes", False)]
 
