@@ -163,7 +163,7 @@ static void end_without_result(struct incoming *incoming, struct error *reason)
     struct move_watcher watcher;
     process_kill(&incoming->record.mover, &err); /* hung, perhaps: it must do nothing more */
     enum move_owner owner = move_await_owner(incoming->agent, &incoming->vm, &incoming->record,
-                                             watcher_of(incoming, &watcher), move_owner_decide);
+                                             watcher_of(incoming, &watcher), move_owner_withdraw);
     if (owner != MOVE_OWNER_DESTINATION) {
         end_abandoned(incoming, reason, NULL);
     } else if (run_here(incoming, &err) == 0) {

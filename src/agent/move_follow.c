@@ -114,21 +114,26 @@ static bool source_has_kept(const struct conversation *conversation)
 
 static int commit(struct conversation *conversation, enum move_owner *ret_owner, struct error *err)
 {
-    struct move_question question = {conversation->asked_at_ns, conversation->move->committing};
-    int result = journal_commit(conversation, err);
-    if (result < 0) {
+    struct agent *agent = conversation->agent;
+    const struct vm *vm = conversation->vm;
+    const struct move_record *move = conversation->move;
+    uint64_t late_ns = move_owner_lateness_ns(vm, conversation->asked_at_ns);
+    bool tried = move->committing;
+    if (late_ns > 0) {
+        return move_owner_take_back(agent, vm, move, tried, late_ns, ret_owner, err);
+    }
+    if (journal_commit(conversation, err) < 0) {
         *ret_owner = MOVE_OWNER_SOURCE; /* nothing was given away */
         return 0;
     }
-    return move_owner_commit(conversation->agent, conversation->vm, conversation->move, &question,
-                             ret_owner, err);
+    return move_owner_commit(agent, vm, move, tried, ret_owner, err);
 }
 
 static int withdraw(struct conversation *conversation, enum move_owner *ret_owner,
                     struct error *err)
 {
-    int result = move_owner_decide(conversation->agent, conversation->vm, conversation->move,
-                                   ret_owner, err);
+    int result = move_owner_withdraw(conversation->agent, conversation->vm, conversation->move,
+                                     ret_owner, err);
     if (result < 0 && source_has_kept(conversation)) {
         *ret_owner = MOVE_OWNER_SOURCE;
         return 0;
@@ -138,8 +143,9 @@ static int withdraw(struct conversation *conversation, enum move_owner *ret_owne
 
 static void postpone(struct conversation *conversation, const struct error *err)
 {
-    char text[sizeof(err->message) + 64];
-    snprintf(text, sizeof(text), "the switchover waits for the datastore: %s", err->message);
+    char text[sizeof(err->message) + sizeof(err->remedy) + 64];
+    snprintf(text, sizeof(text), "the switchover waits for the datastore: %s%s%s", err->message,
+             err->remedy[0] ? "; " : "", err->remedy);
     if (!conversation->waiting) {
         log_error("VM %s: %s", conversation->vm->config.name, text);
     }

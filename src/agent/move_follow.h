@@ -44,7 +44,7 @@ void move_let_go(struct agent *agent, const struct vm *vm, const struct move_rec
 /* Ends the mover, whatever it does, and forgets the move's record. */
 void move_dismiss(struct agent *agent, const struct vm *vm, const struct move_record *move);
 
-/* Asks move_owner_decide() or move_owner_reclaim() until the datastore answers, however long it
+/* Asks move_owner_withdraw() or move_owner_reclaim() until the datastore answers, however long it
  * takes: that is shown to the watcher meanwhile. */
 typedef int move_owner_function(struct agent *agent, const struct vm *vm,
                                 const struct move_record *move, enum move_owner *ret_owner,

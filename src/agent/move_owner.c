@@ -46,9 +46,9 @@ static bool is_certain(int result)
     }
 }
 
-/* What became of an epoch that could not be created. */
+/* What became of an epoch that could not be created. `undone`: and will not be, by anybody. */
 static int look_after_failure(struct agent *agent, const struct vm *vm,
-                              const struct move_record *move, int failure,
+                              const struct move_record *move, int failure, bool undone,
                               enum move_owner *ret_owner, struct error *err)
 {
     struct lease lease;
@@ -59,24 +59,30 @@ static int look_after_failure(struct agent *agent, const struct vm *vm,
         }
         return -EAGAIN;
     }
-    bool is_open = lease.epoch == move->epoch; /* neither committed nor withdrawn */
-    if (is_open && !(move->role == RECORD_SOURCE && is_certain(failure))) {
+    if (lease.epoch == move->epoch && !undone) { /* neither committed nor withdrawn, yet */
         return -EAGAIN;
     }
     *ret_owner = classify(agent, move, &lease);
     return 0;
 }
 
-int move_owner_decide(struct agent *agent, const struct vm *vm, const struct move_record *move,
-                      enum move_owner *ret_owner, struct error *err)
+/* Nobody but this question's first attempt can commit while it has not been made. */
+int move_owner_commit(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                      bool tried, enum move_owner *ret_owner, struct error *err)
 {
-    /* Both sides name the other: the source hands over, the destination hands back. */
+    *ret_owner = MOVE_OWNER_DESTINATION;
     int result = ownership_advance(agent, vm, move->epoch, move->peer, err);
-    if (result < 0) {
-        return look_after_failure(agent, vm, move, result, ret_owner, err);
-    }
-    *ret_owner = move->role == RECORD_SOURCE ? MOVE_OWNER_DESTINATION : MOVE_OWNER_SOURCE;
-    return 0;
+    return result == 0 ? 0
+                       : look_after_failure(agent, vm, move, result, !tried && is_certain(result),
+                                            ret_owner, err);
+}
+
+int move_owner_withdraw(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                        enum move_owner *ret_owner, struct error *err)
+{
+    *ret_owner = MOVE_OWNER_SOURCE;
+    int result = ownership_advance(agent, vm, move->epoch, move->peer, err);
+    return result == 0 ? 0 : look_after_failure(agent, vm, move, result, false, ret_owner, err);
 }
 
 int move_owner_reclaim(struct agent *agent, const struct vm *vm, const struct move_record *move,
@@ -92,10 +98,18 @@ int move_owner_reclaim(struct agent *agent, const struct vm *vm, const struct mo
     return 0;
 }
 
-/* A guest that cannot go on here is better off with the destination, which may be alive. */
-static bool is_too_late(const struct vm *vm, uint64_t age_ns)
+static uint64_t question_life_ns(const struct vm *vm)
 {
-    return age_ns > QUESTION_LIFE_NS && process_is_alive(&vm->runtime.process);
+    uint64_t most_ns = vm->datastore.lease.stop_after_ns / 4 * 3;
+    return most_ns > 0 && most_ns < QUESTION_LIFE_NS ? most_ns : QUESTION_LIFE_NS;
+}
+
+/* A guest that cannot go on here is better off with the destination, which may be alive. */
+uint64_t move_owner_lateness_ns(const struct vm *vm, uint64_t asked_at_ns)
+{
+    uint64_t now = clock_boottime_ns();
+    uint64_t age_ns = now > asked_at_ns ? now - asked_at_ns : 0;
+    return age_ns > question_life_ns(vm) && process_is_alive(&vm->runtime.process) ? age_ns : 0;
 }
 
 static void explain_late(const struct agent *agent, const struct move_record *move, uint64_t age_ns,
@@ -112,25 +126,14 @@ static void explain_late(const struct agent *agent, const struct move_record *mo
 }
 
 /* As of a mover that died: only where a commit may be on its way does it take an epoch. */
-static int take_back(struct agent *agent, const struct vm *vm, const struct move_record *move,
-                     bool tried, enum move_owner *ret_owner, struct error *err)
+int move_owner_take_back(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                         bool tried, uint64_t late_ns, enum move_owner *ret_owner,
+                         struct error *err)
 {
     *ret_owner = MOVE_OWNER_SOURCE;
-    return tried ? move_owner_reclaim(agent, vm, move, ret_owner, err) : 0;
-}
-
-int move_owner_commit(struct agent *agent, const struct vm *vm, const struct move_record *move,
-                      const struct move_question *question, enum move_owner *ret_owner,
-                      struct error *err)
-{
-    uint64_t now = clock_boottime_ns();
-    uint64_t age_ns = now > question->asked_at_ns ? now - question->asked_at_ns : 0;
-    if (!is_too_late(vm, age_ns)) {
-        return move_owner_decide(agent, vm, move, ret_owner, err);
-    }
-    int result = take_back(agent, vm, move, question->tried, ret_owner, err);
+    int result = tried ? move_owner_reclaim(agent, vm, move, ret_owner, err) : 0;
     if (result == 0 && *ret_owner == MOVE_OWNER_SOURCE) {
-        explain_late(agent, move, age_ns, err);
+        explain_late(agent, move, late_ns, err);
     }
     return result;
 }

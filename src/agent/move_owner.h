@@ -17,24 +17,26 @@ enum move_owner {
     MOVE_OWNER_ANOTHER, /* neither, any more: a third host, or nobody */
 };
 
-/* Commits or withdraws, by this host's role. A source that could not commit, and knows for certain
- * that it did not (no space left, no descriptors), stays the owner: `err` says why. -EAGAIN: the
- * datastore does not tell. */
-int move_owner_decide(struct agent *agent, const struct vm *vm, const struct move_record *move,
-                      enum move_owner *ret_owner, struct error *err);
-
-/* The question of the source's mover whether to commit. */
-struct move_question {
-    uint64_t asked_at_ns; /* CLOCK_BOOTTIME */
-    bool tried;           /* an earlier attempt to commit may have come, or may come yet */
-};
-
-/* The source's answer to it. Commits as above; but who comes to a question only when the
- * destination may be dead already, and has a guest that can go on, takes it back: `err` says so.
- * -EAGAIN as above. */
+/* The source's answer to its mover's question. `tried`: an earlier attempt, this agent's or that of
+ * one before it, may have committed, or may do so yet. A source that could not commit, and knows
+ * for certain that nobody did or will (no space left, no descriptors, never tried), stays the
+ * owner: `err` says why. -EAGAIN: the datastore does not tell. */
 int move_owner_commit(struct agent *agent, const struct vm *vm, const struct move_record *move,
-                      const struct move_question *question, enum move_owner *ret_owner,
-                      struct error *err);
+                      bool tried, enum move_owner *ret_owner, struct error *err);
+
+/* The destination in doubt. -EAGAIN as above. */
+int move_owner_withdraw(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                        enum move_owner *ret_owner, struct error *err);
+
+/* How old the source's question is (asked at that CLOCK_BOOTTIME) when that is too old: the
+ * destination may be dead by now, and the guest here can go on. 0: it is to be answered. */
+uint64_t move_owner_lateness_ns(const struct vm *vm, uint64_t asked_at_ns);
+
+/* The source's answer to a question that is too old: keeps the VM, unless it was committed before.
+ * `err` says so, and why. Takes the datastore only where somebody `tried`: -EAGAIN as above. */
+int move_owner_take_back(struct agent *agent, const struct vm *vm, const struct move_record *move,
+                         bool tried, uint64_t late_ns, enum move_owner *ret_owner,
+                         struct error *err);
 
 /* The source takes back what its mover left, by an epoch in its own name: a commit that an earlier
  * agent had sent to the datastore when it died may still be carried out there, and then comes too

@@ -70,11 +70,19 @@ static void end(struct scene *scene)
     free(scene->destination);
 }
 
+/* By its role; the source as one that has tried before. */
+static int try_to_decide(struct side *side, enum move_owner *ret_owner, struct error *err)
+{
+    return side->move.role == RECORD_SOURCE
+               ? move_owner_commit(&side->agent, &side->vm, &side->move, true, ret_owner, err)
+               : move_owner_withdraw(&side->agent, &side->vm, &side->move, ret_owner, err);
+}
+
 static enum move_owner decide(struct side *side)
 {
     enum move_owner owner;
     struct error err = ERROR_NONE;
-    assert_int_equal(move_owner_decide(&side->agent, &side->vm, &side->move, &owner, &err), 0);
+    assert_int_equal(try_to_decide(side, &owner, &err), 0);
     return owner;
 }
 
@@ -159,15 +167,14 @@ static void a_datastore_that_is_away_tells_nothing(void **state)
     struct error err = ERROR_NONE;
     struct side *side = scene.source;
     strcpy(side->agent.datastores[0].problem, "gone");
-    assert_int_equal(move_owner_decide(&side->agent, &side->vm, &side->move, &owner, &err),
-                     -EAGAIN);
+    assert_int_equal(try_to_decide(side, &owner, &err), -EAGAIN);
     assert_non_null(strstr(err.message, "shared"));
     end(&scene);
 }
 
-/* A source that knows that it did not commit keeps the VM; a destination that could not withdraw
- * knows nothing. */
-static void a_full_datastore_leaves_it_to_the_source(void **state)
+/* A source that knows that nobody committed keeps the VM. One that may have tried before knows
+ * nothing (that attempt may still be carried out), and no more does a destination. */
+static void a_full_datastore_leaves_it_to_a_source_that_never_tried(void **state)
 {
     char folder[200];
     struct error err = ERROR_NONE;
@@ -178,11 +185,11 @@ static void a_full_datastore_leaves_it_to_the_source(void **state)
         skip(); /* takes root */
     }
     struct scene scene = begin(folder); /* root, marker, VM folder, first epoch */
-    struct side *side = scene.destination;
-    assert_int_equal(move_owner_decide(&side->agent, &side->vm, &side->move, &owner, &err),
-                     -EAGAIN);
-    side = scene.source;
-    assert_int_equal(move_owner_decide(&side->agent, &side->vm, &side->move, &owner, &err), 0);
+    struct side *side = scene.source;
+    assert_int_equal(try_to_decide(scene.destination, &owner, &err), -EAGAIN);
+    assert_int_equal(try_to_decide(side, &owner, &err), -EAGAIN);
+    assert_int_equal(move_owner_commit(&side->agent, &side->vm, &side->move, false, &owner, &err),
+                     0);
     assert_int_equal(owner, MOVE_OWNER_SOURCE);
     assert_int_equal(err.code, ENOSPC);
     assert_int_equal(umount(folder), 0);
@@ -196,12 +203,14 @@ static void a_full_datastore_leaves_it_to_the_source(void **state)
 static int commit(struct side *side, int seconds_ago, bool tried, enum move_owner *ret_owner,
                   struct error *err)
 {
-    struct move_question question = {.asked_at_ns =
-                                         clock_boottime_ns() -
-                                         (uint64_t)(seconds_ago * (int64_t)NANOSECONDS_PER_SECOND),
-                                     .tried = tried};
+    uint64_t asked_at_ns =
+        clock_boottime_ns() - (uint64_t)(seconds_ago * (int64_t)NANOSECONDS_PER_SECOND);
+    uint64_t late_ns = move_owner_lateness_ns(&side->vm, asked_at_ns);
     *err = ERROR_NONE;
-    return move_owner_commit(&side->agent, &side->vm, &side->move, &question, ret_owner, err);
+    return late_ns > 0
+               ? move_owner_take_back(&side->agent, &side->vm, &side->move, tried, late_ns,
+                                      ret_owner, err)
+               : move_owner_commit(&side->agent, &side->vm, &side->move, tried, ret_owner, err);
 }
 
 static void let_guest_live(struct side *side)
@@ -288,6 +297,20 @@ static void a_guest_that_cannot_go_on_here_is_handed_over_however_late(void **st
     end(&scene);
 }
 
+static void where_hosts_stop_their_machines_sooner_a_question_is_old_sooner(void **state)
+{
+    struct scene scene = begin(*state);
+    struct vm *vm = &scene.source->vm;
+    let_guest_live(scene.source);
+    uint64_t asked_at_ns = clock_boottime_ns() - 2 * NANOSECONDS_PER_SECOND;
+    vm->datastore.lease.stop_after_ns = NANOSECONDS_PER_SECOND;
+    assert_true(move_owner_lateness_ns(vm, asked_at_ns) >= 2 * NANOSECONDS_PER_SECOND);
+    vm->datastore.lease.stop_after_ns = 7200 * NANOSECONDS_PER_SECOND;
+    asked_at_ns = clock_boottime_ns() - 3600 * NANOSECONDS_PER_SECOND;
+    assert_true(move_owner_lateness_ns(vm, asked_at_ns) > 0);
+    end(&scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,11 +320,12 @@ int main(void)
         scratch_test(what_the_destination_did_with_it_never_brings_it_back_to_the_source),
         scratch_test(a_third_host_that_took_it_over_leaves_neither_side_anything),
         scratch_test(a_datastore_that_is_away_tells_nothing),
-        scratch_test(a_full_datastore_leaves_it_to_the_source),
+        scratch_test(a_full_datastore_leaves_it_to_a_source_that_never_tried),
         scratch_test(a_question_that_is_new_is_committed),
         scratch_test(a_question_that_is_old_is_taken_back),
         scratch_test(where_somebody_tried_already_it_takes_an_epoch),
         scratch_test(a_commit_that_came_stays_however_old_the_question_is),
+        scratch_test(where_hosts_stop_their_machines_sooner_a_question_is_old_sooner),
         scratch_test(a_guest_that_cannot_go_on_here_is_handed_over_however_late),
     };
     return cmocka_run_group_tests_name("agent-move-owner", tests, NULL, NULL);
