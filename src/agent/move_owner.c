@@ -116,8 +116,7 @@ static void explain_late(const struct agent *agent, const struct move_record *mo
                          struct error *err)
 {
     error_set(err, ETIMEDOUT,
-              "host %s came to it %.1f s after its mover had asked, when host %s may not have been "
-              "ready any more",
+              "host %s came to it %.1f s after host %s was ready, which may not hold any more",
               agent->config->host, (double)age_ns / (double)NANOSECONDS_PER_SECOND, move->peer);
     error_remedy(err,
                  "it runs as before; see what held up droverd on host %s for so long (stopped, "

@@ -168,7 +168,8 @@ static enum engine_outcome hand_over(struct source *source, struct error *err)
 {
     struct engine_blackout *blackout = &source->statistics->blackout;
     source_set_state(source, SOURCE_COMMITTING);
-    enum engine_verdict verdict = source->ownership->commit(source->ownership->ownership);
+    enum engine_verdict verdict = source->ownership->commit(
+        source->ownership->ownership, source_now(source) - source->nothing_came_ns);
     blackout->commit_ns = source_lap(source);
     if (verdict == ENGINE_OWNER_SOURCE) {
         error_set(err, ECONNRESET,

@@ -36,7 +36,6 @@
 #define SOURCE_KEEPALIVE_NS (1000 * NANOSECONDS_PER_MILLISECOND)
 #define SOURCE_SILENCE_NS (30 * NANOSECONDS_PER_SECOND)
 #define SOURCE_READY_LIMIT_NS (5 * NANOSECONDS_PER_SECOND) /* the guest stands still meanwhile */
-#define SOURCE_READY_OLD_NS (3 * NANOSECONDS_PER_SECOND)   /* its word may not hold any more */
 #define SOURCE_RUNNING_LIMIT_NS (30 * NANOSECONDS_PER_SECOND)
 #define SOURCE_SLICE_NS \
     (20 * NANOSECONDS_PER_MILLISECOND) /* of every wait: cancel is seen by then */

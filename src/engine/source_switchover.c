@@ -147,19 +147,6 @@ static int end_state(struct source *source, struct error *err)
     return result;
 }
 
-/* A mover that was stopped finds what came long ago, from a destination that may be dead by now. */
-static int check_fresh(const struct source *source, struct error *err)
-{
-    uint64_t age_ns = source_now(source) - source->nothing_came_ns;
-    if (age_ns <= SOURCE_READY_OLD_NS) {
-        return 0;
-    }
-    return error_set(err, ETIMEDOUT,
-                     "the destination's word that it is ready may be %llu s old: for so long the "
-                     "mover here did not run",
-                     (unsigned long long)(age_ns / NANOSECONDS_PER_SECOND));
-}
-
 static int await_ready(struct source *source, struct error *err)
 {
     uint8_t body[WIRE_READY_SIZE];
@@ -168,7 +155,7 @@ static int await_ready(struct source *source, struct error *err)
         result = source_expect(source, WIRE_READY, body, sizeof(body), SOURCE_READY_LIMIT_NS, err);
     }
     source->statistics->blackout.load_state_ns = source_lap(source);
-    return result < 0 ? result : check_fresh(source, err);
+    return result;
 }
 
 static void begin_switchover(struct source *source)

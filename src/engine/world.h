@@ -29,9 +29,10 @@ enum engine_verdict {
  */
 struct engine_ownership {
     /* Source: give the VM to the destination, by creating its next epoch in the destination's name.
-     * ENGINE_OWNER_SOURCE when the destination has withdrawn before, or nobody came to it in time.
-     */
-    enum engine_verdict (*commit)(void *ownership);
+     * The destination's word that it is ready may be so old already (more than the wait for it only
+     * where the source itself did not run), and it may be dead by now. ENGINE_OWNER_SOURCE when it
+     * has withdrawn before, or its word is too old. */
+    enum engine_verdict (*commit)(void *ownership, uint64_t ready_age_ns);
 
     /* Destination, in doubt after it said that it is ready: has the source committed? If not,
      * withdraw, by creating the next epoch in the source's name, so that it never can. */

@@ -220,12 +220,12 @@ void control_server_progress(struct control_server *server, const struct engine_
 }
 
 enum engine_verdict control_server_ask(struct control_server *server,
-                                       enum control_question question)
+                                       enum control_question question, uint64_t age_ns)
 {
     pthread_mutex_lock(&server->lock);
     server->question = question;
     server->question_is_news = true;
-    server->asked_at_ns = clock_boottime_ns();
+    server->asked_at_ns = clock_boottime_ns() - age_ns;
     server->answered = false;
     eventfd_write(server->wake, 1);
     while (!server->answered) {

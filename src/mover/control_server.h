@@ -48,9 +48,9 @@ int control_server_start(struct control_server *server, int listener, struct err
 /* Tells the agent, now or when one comes. Never waits. */
 void control_server_progress(struct control_server *server, const struct engine_progress *progress);
 
-/* Asks the agent, and waits for its answer as long as it takes. */
+/* Asks the agent, and waits for its answer as long as it takes. The question came up age_ns ago. */
 enum engine_verdict control_server_ask(struct control_server *server,
-                                       enum control_question question);
+                                       enum control_question question, uint64_t age_ns);
 
 /* Tells the result (stolen), now or when an agent comes. Never waits. */
 void control_server_result(struct control_server *server, json_t *result);

@@ -57,7 +57,7 @@ static enum engine_verdict settle(void *ownership)
     struct destination_session *session = ownership;
     log_warning("the source is gone in the middle of the switchover: the agent settles who owns "
                 "the VM");
-    return control_server_ask(session->server, CONTROL_QUESTION_SETTLE);
+    return control_server_ask(session->server, CONTROL_QUESTION_SETTLE, 0);
 }
 
 static enum engine_outcome run_engine(struct destination_session *session,

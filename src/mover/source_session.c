@@ -57,11 +57,11 @@ static void tell_progress(void *server, const struct engine_progress *progress)
 }
 
 /* From the question on the agent alone decides: a cancel comes too late to cut the channel. */
-static enum engine_verdict commit(void *ownership)
+static enum engine_verdict commit(void *ownership, uint64_t ready_age_ns)
 {
     struct source_session *session = ownership;
     session->channel.cancelled = NULL;
-    return control_server_ask(session->server, CONTROL_QUESTION_COMMIT);
+    return control_server_ask(session->server, CONTROL_QUESTION_COMMIT, ready_age_ns);
 }
 
 static int connect_once(struct source_session *session, const struct mover_path *path,

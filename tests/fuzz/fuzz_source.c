@@ -81,9 +81,10 @@ static int resume(void *guest, struct error *err)
     return 0;
 }
 
-static enum engine_verdict commit(void *ownership)
+static enum engine_verdict commit(void *ownership, uint64_t ready_age_ns)
 {
     struct world *world = ownership;
+    (void)ready_age_ns;
     if (world->running || world->given_away) {
         abort();
     }

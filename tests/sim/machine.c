@@ -413,9 +413,10 @@ static int run_guest(void *guest, struct error *err)
     return 0;
 }
 
-static enum engine_verdict commit(void *ownership)
+static enum engine_verdict commit(void *ownership, uint64_t ready_age_ns)
 {
     struct sim_machine *machine = ownership;
+    (void)ready_age_ns;
     moment(machine, SIM_MOMENT_COMMIT);
     sim_world_spend(machine->world, random_between(&machine->world->random, 0, machine->commit_ns));
     if (machine->withdrawn) {

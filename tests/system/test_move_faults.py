@@ -392,7 +392,7 @@ def test_agent_stopped_for_long_before_commit(guest, traffic):
     move, source, _, agent = hold_commit(guest)
     time.sleep(LATE_S)
     os.kill(agent, signal.SIGCONT)
-    assert_stayed(guest, move.end(), source, "could not be committed", "after its mover had asked")
+    assert_stayed(guest, move.end(), source, "could not be committed", "was ready, which may not hold any more")
 
 
 # ---- silence: the longest limits, so both at once

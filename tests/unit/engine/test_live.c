@@ -96,7 +96,14 @@ static int do_nothing(void *guest, struct error *err)
     return 0;
 }
 
-static enum engine_verdict to_destination(void *ownership)
+static enum engine_verdict commit(void *ownership, uint64_t ready_age_ns)
+{
+    (void)ownership;
+    (void)ready_age_ns;
+    return ENGINE_OWNER_DESTINATION;
+}
+
+static enum engine_verdict settle(void *ownership)
 {
     (void)ownership;
     return ENGINE_OWNER_DESTINATION;
@@ -127,8 +134,7 @@ static bool cancelled(void *observer)
 
 static const struct engine_clock real_clock = {.now_ns = now_ns, .sleep_ns = sleep_ns};
 static const struct engine_observer nobody = {.progress = progress, .cancelled = cancelled};
-static const struct engine_ownership ownership = {.commit = to_destination,
-                                                  .settle = to_destination};
+static const struct engine_ownership ownership = {.commit = commit, .settle = settle};
 
 static uint8_t *map(int fd)
 {

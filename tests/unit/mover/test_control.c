@@ -93,7 +93,7 @@ static int tear_down(void **state)
 static void *ask(void *argument)
 {
     struct question *question = argument;
-    question->verdict = control_server_ask(question->server, question->question);
+    question->verdict = control_server_ask(question->server, question->question, 0);
     return NULL;
 }
 

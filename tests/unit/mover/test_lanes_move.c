@@ -98,7 +98,14 @@ static int load_state(void *guest, const void *bytes, size_t length, struct erro
 
 /* ---- the world ---- */
 
-static enum engine_verdict to_destination(void *ownership)
+static enum engine_verdict commit(void *ownership, uint64_t ready_age_ns)
+{
+    (void)ownership;
+    (void)ready_age_ns;
+    return ENGINE_OWNER_DESTINATION;
+}
+
+static enum engine_verdict settle(void *ownership)
 {
     (void)ownership;
     return ENGINE_OWNER_DESTINATION;
@@ -122,8 +129,7 @@ static bool is_cancelled(void *observer)
     return move->cancel_at > 0 && lanes->operations->bytes_sent(lanes->lanes) >= move->cancel_at;
 }
 
-static const struct engine_ownership ownership = {.commit = to_destination,
-                                                  .settle = to_destination};
+static const struct engine_ownership ownership = {.commit = commit, .settle = settle};
 
 static void *run_destination(void *argument)
 {
