@@ -11,7 +11,6 @@
 #include "agent/ownership.h"
 #include "agent/record.h"
 #include "agent/recoveries.h"
-#include "agent/restarts.h"
 #include "agent/vm_end.h"
 #include "base/cleanup.h"
 #include "base/file.h"
@@ -144,24 +143,17 @@ void adopt_all(struct agent *agent)
 
 /* ---- leases that nothing here needs ---- */
 
-/* Claimed while it is given up: nobody starts the VM in between. */
-static void release(struct agent *agent, const struct vm *seen)
+static void release(struct agent *agent, const struct vm *vm)
 {
     struct error err = ERROR_NONE;
-    CLEANUP_FREE struct vm *vm = calloc(1, sizeof(*vm));
-    if (!vm ||
-        inventory_claim(agent->inventory, seen->config.uuid, VM_STATE_STOPPING, "", vm, NULL) < 0) {
-        return;
+    if (vm_end_release(agent, vm, &err) < 0) {
+        recoveries_note(agent->recoveries, RECOVERY_FAILED, vm->config.name,
+                        "it was this host's, and does not run: %s", err.message);
     }
-    int result = vm_end_stopped(agent, vm, &err);
-    recoveries_note(agent->recoveries, result < 0 ? RECOVERY_FAILED : RECOVERY_RELEASED,
-                    vm->config.name, "it was this host's, and does not run: %s",
-                    result < 0 ? err.message : "every host may start it now");
 }
 
 void adopt_datastore(struct agent *agent, struct agent_datastore *entry)
 {
-    char ignored[RESTARTS_TEXT_SIZE];
     CLEANUP_FREE struct vm *vms = NULL;
     size_t count = 0;
     agent_refresh(agent);
@@ -169,10 +161,7 @@ void adopt_datastore(struct agent *agent, struct agent_datastore *entry)
         return;
     }
     for (size_t i = 0; i < count; i++) {
-        if (vms[i].state == VM_STATE_STOPPED &&
-            strcmp(vms[i].datastore.uuid, entry->datastore.uuid) == 0 &&
-            strcmp(vms[i].owner.host, agent->config->host) == 0 &&
-            !restarts_describe(agent, vms[i].config.uuid, ignored)) {
+        if (strcmp(vms[i].datastore.uuid, entry->datastore.uuid) == 0) {
             release(agent, &vms[i]);
         }
     }

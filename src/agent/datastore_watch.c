@@ -132,15 +132,18 @@ static int look(const struct keeper *keeper, struct error *err)
     return root < 0 ? root : look_at_hosts(keeper, err);
 }
 
-/* ---- the VMs that run here ---- */
+/* ---- the VMs of this host ---- */
 
 static void check_vm(struct agent *agent, const struct vm *vm)
 {
+    struct error ignored = ERROR_NONE; /* it is tried again, and the VM shows its problem */
     if (vm->state == VM_STATE_RUNNING) {
         vm_end_noticed(agent, vm->config.uuid); /* in case that nothing watches its process */
         vm_end_if_foreign(agent, vm);
     } else if (vm->state == VM_STATE_FAILED) {
         vm_end_retry(agent, vm);
+    } else {
+        vm_end_release(agent, vm, &ignored);
     }
 }
 

@@ -139,6 +139,36 @@ void vm_end_retry(struct agent *agent, const struct vm *seen)
     }
 }
 
+/* ---- leases that nothing here needs ---- */
+
+static bool is_left_over(struct agent *agent, const struct vm *vm)
+{
+    char ignored[RESTARTS_TEXT_SIZE];
+    return vm->state == VM_STATE_STOPPED && strcmp(vm->owner.host, agent->config->host) == 0 &&
+           !restarts_describe(agent, vm->config.uuid, ignored);
+}
+
+/* Claimed while it is given up: nobody starts the VM in between. */
+int vm_end_release(struct agent *agent, const struct vm *seen, struct error *err)
+{
+    CLEANUP_FREE struct vm *vm = calloc(1, sizeof(*vm));
+    if (!vm || !is_left_over(agent, seen) ||
+        inventory_claim(agent->inventory, seen->config.uuid, VM_STATE_STOPPING, "", vm, NULL) < 0) {
+        return 0;
+    }
+    if (vm->has_runtime) { /* started since it was seen */
+        inventory_release(agent->inventory, vm, VM_STATE_RUNNING);
+        vm_end_noticed(agent, seen->config.uuid);
+        return 0;
+    }
+    int result = vm_end_stopped(agent, vm, err);
+    if (result == 0) {
+        recoveries_note(agent->recoveries, RECOVERY_RELEASED, vm->config.name,
+                        "it was this host's, and does not run: every host may start it now");
+    }
+    return result;
+}
+
 /* ---- another host's ---- */
 
 /* Claimed. */

@@ -24,5 +24,9 @@ void vm_end_noticed(void *context, const char *uuid);
  * say), and has no process: tries again. */
 void vm_end_retry(struct agent *agent, const struct vm *seen);
 
+/* Of a stopped VM, as far as `seen` knows, whose lease is this host's all the same (it could not be
+ * given up when the VM ended), and that is not to be started again: gives it up. */
+int vm_end_release(struct agent *agent, const struct vm *seen, struct error *err);
+
 /* Of a VM that runs here, as far as `seen` knows: ends it if its lease is another host's. */
 void vm_end_if_foreign(struct agent *agent, const struct vm *seen);

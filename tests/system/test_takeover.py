@@ -148,3 +148,19 @@ def test_a_machine_that_was_taken_over_meanwhile_stays_where_it_is(lab, hosts, g
     wait_for("h2 to know", lambda: guest.show("h2")["state"] == "elsewhere")
     time.sleep(1)  # in which it must not start
     assert guest.copies() == ["h1"] and guest.owner() == "h1"
+
+
+def test_a_lease_that_could_not_be_given_up_is_given_up_later(lab, hosts, guest):
+    """A machine that ends by itself while the datastore is away is nobody's when that is back."""
+    hide_datastore(lab, "h1")
+    try:
+        hosts["h1"].kill("qemu-system")
+        wait_for("its end", lambda: guest.show("h1")["state"] == "stopped")
+        assert "still owns it" in guest.show("h1")["problem"]
+        assert guest.owner() == "h1"
+    finally:
+        show_datastore(lab, "h1")
+    wait_for("it to be nobody's", lambda: guest.owner() == "")
+    assert guest.show("h1")["problem"] is None
+    wait_for("a start elsewhere", lambda: start(guest, "h2")["state"] == "succeeded")
+    assert guest.copies() == ["h2"]
