@@ -81,7 +81,6 @@ def _figures(move, undisturbed, before, moved, settled, seen, report):
             "cpu_s": settled.cpu_s - before.cpu_s - guest_s - (undisturbed.cpu - undisturbed.vcpu) * span,
             "machine_busy_s": settled.busy_s - before.busy_s - guest_s - (undisturbed.busy - undisturbed.vcpu) * span,
             "vcpu_lost_s": vcpu_lost_s if expected else None,
-            "vcpu_lost_pct": 100 * vcpu_lost_s / move.total_s if expected else None,
             "guest_work_lost_s": lost_s if expected else None,
             "guest_work_lost_pct": 100 * lost_s / move.total_s if expected else None,
             "wrong_pages": settled.wrong_pages - before.wrong_pages,

@@ -33,7 +33,6 @@ FIGURES = (
     Figure("guest_work_lost_pct", "work lost", "%"),
     Figure("vcpu_lost_s", "vCPU time lost", "s", digits=2),
     Figure("guest_work_lost_s", "work lost", "s", digits=2),
-    Figure("vcpu_lost_pct", "vCPU time lost", "%"),
     Figure("wall_s", "whole command", "s", digits=2),
     Figure("stopped_ms", "vCPUs stopped", "ms"),
     Figure("guest_gap_ms", "guest gap", "ms"),

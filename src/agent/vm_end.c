@@ -148,17 +148,26 @@ static bool is_left_over(struct agent *agent, const struct vm *vm)
            !restarts_describe(agent, vm->config.uuid, ignored);
 }
 
+/* Claimed for its end, but it is to run on. */
+static void let_run(struct agent *agent, const struct vm *vm)
+{
+    inventory_release(agent->inventory, vm, VM_STATE_RUNNING);
+    vm_end_noticed(agent, vm->config.uuid); /* it may have ended while it was claimed */
+}
+
 /* Claimed while it is given up: nobody starts the VM in between. */
 int vm_end_release(struct agent *agent, const struct vm *seen, struct error *err)
 {
+    if (!is_left_over(agent, seen)) {
+        return 0;
+    }
     CLEANUP_FREE struct vm *vm = calloc(1, sizeof(*vm));
-    if (!vm || !is_left_over(agent, seen) ||
+    if (!vm ||
         inventory_claim(agent->inventory, seen->config.uuid, VM_STATE_STOPPING, "", vm, NULL) < 0) {
         return 0;
     }
     if (vm->has_runtime) { /* started since it was seen */
-        inventory_release(agent->inventory, vm, VM_STATE_RUNNING);
-        vm_end_noticed(agent, seen->config.uuid);
+        let_run(agent, vm);
         return 0;
     }
     int result = vm_end_stopped(agent, vm, err);
@@ -199,6 +208,5 @@ void vm_end_if_foreign(struct agent *agent, const struct vm *seen)
         end_foreign(agent, vm);
         return;
     }
-    inventory_release(agent->inventory, vm, VM_STATE_RUNNING);
-    vm_end_noticed(agent, seen->config.uuid); /* it may have ended while it was claimed */
+    let_run(agent, vm);
 }

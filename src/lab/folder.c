@@ -75,7 +75,12 @@ static int remove_ours(const struct lab *lab, struct error *err)
 /* An `up` killed before it had marked the folder leaves it empty, or only the one above it. */
 int folder_remove(const struct lab *lab, struct error *err)
 {
-    int result = is_ours(lab->folder) ? remove_ours(lab, err) : (rmdir(lab->folder), 0);
+    int result = 0;
+    if (is_ours(lab->folder)) {
+        result = remove_ours(lab, err);
+    } else {
+        rmdir(lab->folder);
+    }
     char *slash = strrchr(lab->folder, '/');
     CLEANUP_FREE char *root = strndup(lab->folder, (size_t)(slash - lab->folder));
     if (result == 0 && root) {
@@ -276,7 +281,7 @@ int folder_make(const struct lab *lab, const struct lab_lease *lease, struct err
         error_set(err, EEXIST, "%s exists and is not a lab's folder", lab->folder);
         return error_remedy(err, "choose another name, or another DROVER_LAB_FOLDER");
     }
-    int result = folder_remove(lab, err);
+    int result = is_ours(lab->folder) ? remove_ours(lab, err) : 0;
     if (result < 0 || (result = file_make_folders(lab->folder, 0755, err)) < 0) {
         return result;
     }

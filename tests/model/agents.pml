@@ -130,7 +130,7 @@ end:
                 fi
             fi
         }
-    :: atomic { /* ... of a question that is old: take_back() in it */
+    :: atomic { /* ... of a question that is old: move_owner_take_back() */
             asked && copy[SOURCE] != absent &&
             (!tried || store[SOURCE] || mutant == OLD_QUESTION_WITHOUT_LEASE) ->
             if
