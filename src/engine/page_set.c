@@ -40,21 +40,35 @@ void page_set_clear(struct page_set *set)
     memset(set->words, 0, word_count(set->pages) * sizeof(*set->words));
 }
 
-/* One word of a run on its way: which it is, and which of its bits belong to the run. */
+/* Most words of most sets are empty, and processors that count bits are not presupposed. */
+static uint64_t count_bits(uint64_t word)
+{
+    return word ? (uint64_t)__builtin_popcountll(word) : 0;
+}
+
+/* Words [first, end) of a run on its way, and which bits of each of them belong to the run. */
 struct piece {
-    uint64_t index;
+    uint64_t first;
+    uint64_t end;
     uint64_t mask;
 };
 
-/* Cuts the first word's piece off the run; false when it is empty. */
+/* Cuts a piece off the run: all its whole words at once, or what it has of one. False when the run
+ * is empty. The loops over a piece's words are all that large sets cost: nothing else is in them.
+ */
 static bool next_piece(struct page_run *run, struct piece *ret_piece)
 {
+    uint64_t index = run->first / WORD_BITS, low = run->first % WORD_BITS;
+    uint64_t count = run->count - run->count % WORD_BITS;
     if (run->count == 0) {
         return false;
     }
-    uint64_t low = run->first % WORD_BITS;
-    uint64_t count = run->count < WORD_BITS - low ? run->count : WORD_BITS - low;
-    *ret_piece = (struct piece){run->first / WORD_BITS, word_mask(low, low + count)};
+    if (low == 0 && count > 0) {
+        *ret_piece = (struct piece){index, index + count / WORD_BITS, ~0ULL};
+    } else {
+        count = run->count < WORD_BITS - low ? run->count : WORD_BITS - low;
+        *ret_piece = (struct piece){index, index + 1, word_mask(low, low + count)};
+    }
     run->first += count;
     run->count -= count;
     return true;
@@ -71,8 +85,10 @@ static void apply_run(struct page_set *set, struct page_run run, bool member)
     struct piece piece;
     check_run(set, run);
     while (next_piece(&run, &piece)) {
-        uint64_t *word = &set->words[piece.index];
-        *word = member ? *word | piece.mask : *word & ~piece.mask;
+        const uint64_t bits = member ? piece.mask : 0;
+        for (uint64_t i = piece.first; i < piece.end; i++) {
+            set->words[i] = (set->words[i] & ~piece.mask) | bits;
+        }
     }
 }
 
@@ -103,7 +119,9 @@ uint64_t page_set_count_within(const struct page_set *set, struct page_run withi
     uint64_t count = 0;
     check_run(set, within);
     while (next_piece(&within, &piece)) {
-        count += (uint64_t)__builtin_popcountll(set->words[piece.index] & piece.mask);
+        for (uint64_t i = piece.first; i < piece.end; i++) {
+            count += count_bits(set->words[i] & piece.mask);
+        }
     }
     return count;
 }
@@ -120,7 +138,9 @@ void page_set_unite_within(struct page_set *into, const struct page_set *from,
     assert(into->pages == from->pages);
     check_run(into, within);
     while (next_piece(&within, &piece)) {
-        into->words[piece.index] |= from->words[piece.index] & piece.mask;
+        for (uint64_t i = piece.first; i < piece.end; i++) {
+            into->words[i] |= from->words[i] & piece.mask;
+        }
     }
 }
 
@@ -136,7 +156,9 @@ void page_set_subtract_within(struct page_set *into, const struct page_set *from
     assert(into->pages == from->pages);
     check_run(into, within);
     while (next_piece(&within, &piece)) {
-        into->words[piece.index] &= ~(from->words[piece.index] & piece.mask);
+        for (uint64_t i = piece.first; i < piece.end; i++) {
+            into->words[i] &= ~(from->words[i] & piece.mask);
+        }
     }
 }
 
@@ -152,7 +174,9 @@ void page_set_intersect_within(struct page_set *into, const struct page_set *wit
     assert(into->pages == with->pages);
     check_run(into, within);
     while (next_piece(&within, &piece)) {
-        into->words[piece.index] &= with->words[piece.index] | ~piece.mask;
+        for (uint64_t i = piece.first; i < piece.end; i++) {
+            into->words[i] &= with->words[i] | ~piece.mask;
+        }
     }
 }
 
@@ -176,12 +200,13 @@ uint64_t page_set_span(const struct page_set *set, uint64_t from, uint64_t membe
     struct piece piece;
     check_run(set, rest);
     while (members > 0 && next_piece(&rest, &piece)) {
-        uint64_t word = set->words[piece.index] & piece.mask;
-        uint64_t count = (uint64_t)__builtin_popcountll(word);
-        if (count >= members) {
-            return piece.index * WORD_BITS + member_at(word, members - 1) + 1 - from;
+        for (uint64_t i = piece.first; i < piece.end; i++) {
+            uint64_t word = set->words[i] & piece.mask, count = count_bits(word);
+            if (count >= members) {
+                return i * WORD_BITS + member_at(word, members - 1) + 1 - from;
+            }
+            members -= count;
         }
-        members -= count;
     }
     return rest.first - from;
 }
