@@ -132,11 +132,18 @@ static void note_runs(struct lane_sender *lane, enum pack_method method,
     lane->figures.content_bytes += pages * ENGINE_PAGE_SIZE;
 }
 
+/* Bytes that the network has not taken yet. */
+static uint64_t bytes_queued(const struct lane_sender *lane)
+{
+    const struct engine_channel *channel = lane->stream->channel;
+    return channel->operations->queued(channel->channel);
+}
+
 static void note_plain(struct lane_sender *lane, const struct page_run *runs, uint32_t run_count)
 {
     note_runs(lane, PACK_NONE, runs, run_count);
     if (lane->packs) {
-        pack_lane_sent_plain(&lane->pack, runs, run_count);
+        pack_lane_sent_plain(&lane->pack, runs, run_count, bytes_queued(lane));
     }
 }
 
@@ -210,7 +217,7 @@ static int pack_and_send(struct lane_sender *lane, struct error *err)
     int result = send_chunk(lane, &chunk, err);
     if (result == 0) {
         note_runs(lane, chunk.method, batch->runs, batch->run_count);
-        pack_lane_sent(&lane->pack, &chunk);
+        pack_lane_sent(&lane->pack, &chunk, bytes_queued(lane));
     }
     return result;
 }

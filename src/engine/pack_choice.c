@@ -11,11 +11,11 @@
 #define BUSY_PACKING 0.8    /* of the lane's time: then the link is not what limits */
 #define DELTA_SPEED 1.0e9   /* bytes a second: what differences reach until it is measured */
 
-/* A socket's buffer is full after one or the other; then a window is as long. */
-#define SETTLE_BYTES (8.0 * 1024 * 1024)
-#define SETTLE_NS (100.0 * NANOSECONDS_PER_MILLISECOND)
+#define LINK_SLOWER 0.75 /* of what it was: what failed then is tried again */
+
+/* A window is over when so much has left the socket, or so much time has passed. */
 #define WINDOW_BYTES (4.0 * 1024 * 1024)
-#define WINDOW_NS (50.0 * NANOSECONDS_PER_MILLISECOND)
+#define WINDOW_NS (40.0 * NANOSECONDS_PER_MILLISECOND)
 
 #define STRETCH_DISTANCE_LEAST (32.0 * 1024 * 1024) /* after a loss */
 #define STRETCH_DISTANCE_FIRST (256.0 * 1024 * 1024)
@@ -35,7 +35,7 @@ void pack_choice_set_idle(struct pack_choice *choice, double idle)
 void pack_choice_resume(struct pack_choice *choice)
 {
     choice->window = (struct pack_window){0};
-    choice->settled = false;
+    choice->queued = 0;
 }
 
 static double per_second(double bytes, double time_ns)
@@ -57,8 +57,11 @@ static double method_rate(const struct pack_choice *choice, enum pack_method met
 }
 
 /* What failed took so long: not again for a good while. */
-static void trial_failed(struct pack_trial *trial, uint64_t cost_ns, uint64_t now_ns)
+static void trial_failed(struct pack_choice *choice, enum pack_method method, uint64_t cost_ns,
+                         uint64_t now_ns)
 {
+    struct pack_trial *trial = &choice->trials[method];
+    trial->link = choice->link;
     trial->due_ns = now_ns + ((cost_ns * PACK_CHOICE_PATIENCE) << trial->failures);
     trial->failures += trial->failures < FAILURES_COUNTED;
     trial->chunks = 0;
@@ -66,7 +69,9 @@ static void trial_failed(struct pack_trial *trial, uint64_t cost_ns, uint64_t no
 
 static bool trial_is_due(const struct pack_choice *choice, enum pack_method method, uint64_t now_ns)
 {
-    return method != choice->method && now_ns >= choice->trials[method].due_ns;
+    const struct pack_trial *trial = &choice->trials[method];
+    return method != choice->method &&
+           (now_ns >= trial->due_ns || choice->link < trial->link * LINK_SLOWER);
 }
 
 /* Nothing is tried before the link is known, nor while a stretch is measured. */
@@ -122,7 +127,7 @@ static void bring_into_use(struct pack_choice *choice, enum pack_method method)
 static void give_up(struct pack_choice *choice, enum pack_method method, uint64_t cost_ns,
                     uint64_t now_ns)
 {
-    trial_failed(&choice->trials[method], cost_ns, now_ns);
+    trial_failed(choice, method, cost_ns, now_ns);
     if (method == PACK_DELTA) {
         choice->delta = false;
     } else {
@@ -141,7 +146,7 @@ enum pack_method pack_choice_probed(struct pack_choice *choice, enum pack_method
         bring_into_use(choice, method);
         return method;
     }
-    trial_failed(&choice->trials[method], work_ns, now_ns);
+    trial_failed(choice, method, work_ns, now_ns);
     return choice->method;
 }
 
@@ -167,8 +172,9 @@ static void judge_method(struct pack_choice *choice, const struct pack_outcome *
 static void set_stretch(struct pack_choice *choice, bool stretch)
 {
     choice->stretch = stretch;
+    choice->draining = stretch;
     choice->since_stretch = 0;
-    pack_choice_resume(choice);
+    choice->window = (struct pack_window){0};
 }
 
 /* Packing lost to a stretch: none of it for a while, then a closer look. */
@@ -180,6 +186,7 @@ static void stop_packing(struct pack_choice *choice, uint64_t now_ns)
     choice->delta = false;
     for (enum pack_method method = PACK_LZ4; method <= PACK_DELTA; method++) {
         choice->trials[method].due_ns = due_ns;
+        choice->trials[method].link = choice->link;
     }
     choice->stretch_distance = STRETCH_DISTANCE_LEAST;
 }
@@ -203,13 +210,17 @@ static void end_stretch(struct pack_choice *choice, double plain, uint64_t now_n
 static void close_window(struct pack_choice *choice, uint64_t now_ns)
 {
     const struct pack_window window = choice->window;
-    double rate = per_second(window.sent, window.time_ns);
+    double rate = per_second(window.left > 0 ? window.left : 0, window.time_ns);
     choice->window = (struct pack_window){0};
+    if (choice->draining) {
+        choice->draining = false;
+        return;
+    }
     if (choice->stretch) {
         end_stretch(choice, rate, now_ns);
         return;
     }
-    choice->content_rate = per_second(window.content, window.time_ns);
+    choice->content_rate = rate * window.content / (window.sent > 1 ? window.sent : 1);
     if (window.packing_ns < window.time_ns * BUSY_PACKING || rate > choice->link) {
         choice->link = choice->link > 0 ? (choice->link + rate) / 2 : rate;
     }
@@ -220,13 +231,12 @@ static void measure(struct pack_choice *choice, const struct pack_outcome *outco
     struct pack_window *window = &choice->window;
     window->content += (double)outcome->content;
     window->sent += (double)outcome->sent;
+    window->left += (double)outcome->sent + choice->queued - (double)outcome->queued;
     window->time_ns += (double)outcome->elapsed_ns;
     window->packing_ns += (double)outcome->pack_ns;
-    if (choice->settled && (window->sent >= WINDOW_BYTES || window->time_ns >= WINDOW_NS)) {
+    choice->queued = (double)outcome->queued;
+    if (window->left >= WINDOW_BYTES || window->time_ns >= WINDOW_NS) {
         close_window(choice, now_ns);
-    } else if (!choice->settled && (window->sent >= SETTLE_BYTES || window->time_ns >= SETTLE_NS)) {
-        *window = (struct pack_window){0};
-        choice->settled = true;
     }
 }
 

@@ -11,12 +11,12 @@
  * is left alone for PACK_CHOICE_PATIENCE times what that took, and for twice as long after each
  * further failure: so trying costs less than 1 % of the time, however fast the link is.
  *
- * The link's rate is what the lane's sends achieve, measured in windows; what comes first after a
- * pause is left out, for the socket's buffer swallows it. While packing takes most of the lane's
- * time that is a lower bound only. So now and then a *stretch* goes plainly, and its rate is
- * measured. That also finds what no model knows, such as a destination slow in unpacking: when
- * plain content went faster than packed content did, packing ends. Each stretch that confirms the
- * packing doubles the distance to the next.
+ * The link's rate is what leaves the lane's socket, measured in windows: what was sent, less what
+ * its buffer swallowed. While packing takes most of the lane's time that is a lower bound only. So
+ * now and then a *stretch* goes plainly, and its rate is measured. That also finds what no model
+ * knows, such as a destination slow in unpacking: when plain content went faster than packed
+ * content did, packing ends. Each stretch that confirms the packing doubles the distance to the
+ * next.
  */
 #pragma once
 
@@ -35,7 +35,8 @@ struct pack_figures {
 };
 
 struct pack_trial {
-    uint64_t due_ns;   /* not probed before */
+    uint64_t due_ns;   /* not probed before, unless the link has become much slower than ... */
+    double link;       /* ... it was at the last failure */
     unsigned failures; /* in a row */
     unsigned chunks;   /* packed since it came into use */
 };
@@ -43,7 +44,8 @@ struct pack_trial {
 /* What the lane sent since the window began. */
 struct pack_window {
     double content; /* bytes of pages */
-    double sent;    /* bytes on the wire */
+    double sent;    /* bytes for the wire */
+    double left;    /* of the socket, for good: what the link carried */
     double time_ns;
     double packing_ns; /* of time_ns */
 };
@@ -57,8 +59,9 @@ struct pack_choice {
     double link; /* bytes a second; 0 while unknown */
 
     struct pack_window window;
-    bool settled;         /* the socket's buffer is full: the window counts */
-    bool stretch;         /* goes plainly, to be measured */
+    double queued;        /* bytes in the socket after the last send */
+    bool stretch;         /* goes plainly, to be measured ... */
+    bool draining;        /* ... once what was packed before it has left the socket */
     double content_rate;  /* of the last window that was not a stretch */
     double since_stretch; /* bytes of content */
     double stretch_distance;
@@ -76,6 +79,7 @@ struct pack_outcome {
     enum pack_method method; /* that was tried, also when it did not shrink */
     uint64_t content;        /* bytes */
     uint64_t sent;           /* bytes on the wire */
+    uint64_t queued;         /* bytes that are still in the lane's socket */
     uint64_t pack_ns;        /* that passed with copying and packing; 0 for PACK_NONE */
     uint64_t work_ns;        /* what of a processor that took */
     uint64_t elapsed_ns;     /* in all, since the lane's last send returned */
@@ -86,7 +90,7 @@ void pack_choice_init(struct pack_choice *choice);
 /* Of one processor's time, what this lane may spend on packing: 0 to 1. */
 void pack_choice_set_idle(struct pack_choice *choice, double idle);
 
-/* Sending begins (again), after the socket's buffer may have run empty. */
+/* Sending begins (again): the socket has run empty, the time that passed does not count. */
 void pack_choice_resume(struct pack_choice *choice);
 
 /* Whether the next chunk may be packed or probed; false: it is to be sent plainly. */

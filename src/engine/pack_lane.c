@@ -122,13 +122,14 @@ void pack_lane_pack(struct pack_lane *lane, const uint8_t *memory, const struct 
     *ret_chunk = chunk;
 }
 
-void pack_lane_sent(struct pack_lane *lane, const struct pack_chunk *chunk)
+void pack_lane_sent(struct pack_lane *lane, const struct pack_chunk *chunk, uint64_t queued)
 {
     uint64_t now_ns = now(lane);
     const struct pack_outcome outcome = {
         .method = chunk->tried,
         .content = chunk->content,
         .sent = chunk->length,
+        .queued = queued,
         .pack_ns = chunk->pack_ns,
         .work_ns = chunk->work_ns,
         .elapsed_ns = now_ns - lane->last_sent_ns,
@@ -137,11 +138,12 @@ void pack_lane_sent(struct pack_lane *lane, const struct pack_chunk *chunk)
     pack_choice_sent(&lane->choice, &outcome, now_ns);
 }
 
-void pack_lane_sent_plain(struct pack_lane *lane, const struct page_run *runs, uint32_t run_count)
+void pack_lane_sent_plain(struct pack_lane *lane, const struct page_run *runs, uint32_t run_count,
+                          uint64_t queued)
 {
     size_t bytes = run_pages(runs, run_count) * ENGINE_PAGE_SIZE;
     forget(lane, runs, run_count);
-    pack_lane_sent(lane, &(struct pack_chunk){.length = bytes, .content = bytes});
+    pack_lane_sent(lane, &(struct pack_chunk){.length = bytes, .content = bytes}, queued);
 }
 
 void pack_lane_sent_zero(struct pack_lane *lane, const struct page_run *runs, uint32_t run_count)

@@ -4,13 +4,11 @@
  * A lane's sending thread does for each stretch of pages that hold data:
  *
  *     if (!pack_lane_wants(lane)) {
- *         send it as PAGES, any size;               pack_lane_sent_plain(lane, runs, count);
- *     } else {
- *         pack_lane_pack(lane, memory, runs, count, &chunk);     at most PACK_CHUNK_PAGES pages
- *         chunk.method != PACK_NONE:  send PACKED {table, chunk.method, chunk.bytes}
- *         chunk.bytes != NULL:        send PAGES, its content from chunk.bytes
- *         else:                       send PAGES from the guest's memory
- *         pack_lane_sent(lane, &chunk);
+ *         send it as PAGES, any size;               pack_lane_sent_plain(lane, runs, count,
+ * queued); } else { pack_lane_pack(lane, memory, runs, count, &chunk);     at most PACK_CHUNK_PAGES
+ * pages chunk.method != PACK_NONE:  send PACKED {table, chunk.method, chunk.bytes} chunk.bytes !=
+ * NULL:        send PAGES, its content from chunk.bytes else:                       send PAGES from
+ * the guest's memory pack_lane_sent(lane, &chunk, queued);
  *     }
  *
  * pack_lane_sent_zero() for pages told as ZERO, and pack_lane_resume() when it begins a round.
@@ -64,11 +62,13 @@ bool pack_lane_wants(const struct pack_lane *lane);
 void pack_lane_pack(struct pack_lane *lane, const uint8_t *memory, const struct page_run *runs,
                     uint32_t run_count, struct pack_chunk *ret_chunk);
 
-/* The send of the chunk returned. */
-void pack_lane_sent(struct pack_lane *lane, const struct pack_chunk *chunk);
+/* The send of the chunk returned; so many bytes are still in the socket. */
+void pack_lane_sent(struct pack_lane *lane, const struct pack_chunk *chunk, uint64_t queued);
 
-/* The send of these pages, out of the guest's memory and without pack_lane_pack(), returned. */
-void pack_lane_sent_plain(struct pack_lane *lane, const struct page_run *runs, uint32_t run_count);
+/* The send of these pages, out of the guest's memory and without pack_lane_pack(), returned; as
+ * above. */
+void pack_lane_sent_plain(struct pack_lane *lane, const struct page_run *runs, uint32_t run_count,
+                          uint64_t queued);
 
 /* These pages were told to be zero. */
 void pack_lane_sent_zero(struct pack_lane *lane, const struct page_run *runs, uint32_t run_count);

@@ -98,9 +98,13 @@ static void send_chunk(struct world *world, const struct data_model *data)
     world->content += CHUNK;
     world->sent += bytes;
     world->packed[method] += CHUNK;
-    struct pack_outcome outcome = {method,          (uint64_t)CHUNK,
-                                   (uint64_t)bytes, (uint64_t)cost,
-                                   (uint64_t)cost,  (uint64_t)(world->now_ns - began)};
+    struct pack_outcome outcome = {.method = method,
+                                   .content = (uint64_t)CHUNK,
+                                   .sent = (uint64_t)bytes,
+                                   .queued = (uint64_t)world->buffered,
+                                   .pack_ns = (uint64_t)cost,
+                                   .work_ns = (uint64_t)cost,
+                                   .elapsed_ns = (uint64_t)(world->now_ns - began)};
     pack_choice_sent(&world->choice, &outcome, (uint64_t)world->now_ns);
 }
 
@@ -128,6 +132,32 @@ static void test_text_on_a_slow_link(void **state)
     assert_true(world.packed[PACK_ZSTD] > 0.95 * world.content);
     assert_true(slowness(&world) < 0.45);
     assert_true(world.sent < 0.4 * world.content);
+}
+
+/* A move that is soon over gains as well: the link is known by what has left the socket. */
+static void test_a_little_text(void **state)
+{
+    (void)state;
+    struct world world;
+    world_init(&world, GBIT);
+    send_much(&world, &text, 96);
+    assert_true(world.packed[PACK_NONE] < 12 * MIB);
+}
+
+/* Others come to share the link, as further lanes do: now the method pays that did not before. */
+static void test_a_link_that_is_shared(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 8; i++) { /* whenever it was tried last */
+        struct world world;
+        world_init(&world, 2 * GBIT); /* lz4 carries 431 MB/s, zstd 310 */
+        send_much(&world, &text, 2048 + 100 * i);
+        assert_int_equal(world.choice.method, PACK_LZ4);
+        world.link = GBIT / 2; /* 108, 178 */
+        double before = world.packed[PACK_ZSTD];
+        send_much(&world, &text, 64);
+        assert_true(world.packed[PACK_ZSTD] - before > 40 * MIB);
+    }
 }
 
 static void test_text_on_a_middling_link(void **state)
@@ -298,7 +328,8 @@ static void test_no_time_passes(void **state)
         if (order.probe) {
             pack_choice_probed(&choice, order.method, (struct pack_probe){4096, 4096}, 0, 0);
         }
-        struct pack_outcome outcome = {order.method, PACK_CHUNK_BYTES, PACK_CHUNK_BYTES, 0, 0, 0};
+        struct pack_outcome outcome = {
+            .method = order.method, .content = PACK_CHUNK_BYTES, .sent = PACK_CHUNK_BYTES};
         pack_choice_sent(&choice, &outcome, 0);
     }
     assert_true(choice.link > 0);
@@ -309,6 +340,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_on_a_slow_link),
+        cmocka_unit_test(test_a_little_text),
+        cmocka_unit_test(test_a_link_that_is_shared),
         cmocka_unit_test(test_text_on_a_middling_link),
         cmocka_unit_test(test_text_on_a_fast_link),
         cmocka_unit_test(test_noise_costs_nothing),

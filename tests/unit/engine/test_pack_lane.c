@@ -97,7 +97,7 @@ static void send_run(struct fixture *fixture, struct page_run run)
     if (!pack_lane_wants(&fixture->lane)) {
         transmit(fixture, run.count * ENGINE_PAGE_SIZE);
         receive(fixture, run, memory);
-        pack_lane_sent_plain(&fixture->lane, &run, 1);
+        pack_lane_sent_plain(&fixture->lane, &run, 1, 0);
         return;
     }
     pack_lane_pack(&fixture->lane, fixture->source, &run, 1, &chunk);
@@ -107,7 +107,7 @@ static void send_run(struct fixture *fixture, struct page_run run)
     } else {
         receive(fixture, run, chunk.bytes ? chunk.bytes : memory);
     }
-    pack_lane_sent(&fixture->lane, &chunk);
+    pack_lane_sent(&fixture->lane, &chunk, 0);
     fixture->chunks[chunk.method]++;
     fixture->remembered += chunk.method == PACK_NONE && chunk.bytes;
     fixture->fresh += !chunk.bytes;
