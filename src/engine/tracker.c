@@ -15,9 +15,7 @@
 #include "engine/tracker_internal.h"
 #include "engine/zero.h"
 
-#define REGIONS_MOST 16384u /* of one PAGEMAP_SCAN call; it is resumed where it stopped */
-#define SKIP_LEAST 256u     /* pages; scanning fewer of them costs less than another call */
-#define HOLE_SCAN_NS 4u     /* what scanning a page of a hole takes, at least */
+#define HOLE_SCAN_NS 4u /* what scanning a page of a hole takes, at least */
 
 int engine_tracker_make_watch(int memory_fd, struct error *err)
 {
@@ -39,13 +37,16 @@ int engine_tracker_init(struct engine_tracker *tracker, int userfaultfd, int pag
                                        .memory_fd = memory_fd,
                                        .address = address,
                                        .memory_size = memory_size,
-                                       .watch = -1};
+                                       .watch = -1,
+                                       .threads = 1,
+                                       .part_pages = UINT64_MAX};
     void *memory = mmap(NULL, memory_size, PROT_READ, MAP_SHARED, memory_fd, 0);
     if (memory == MAP_FAILED) {
         return error_set_errno(err, errno, "cannot map the guest's memory to look for zeroes");
     }
     tracker->memory = memory;
-    tracker->regions = calloc(REGIONS_MOST, sizeof(*tracker->regions));
+    tracker->regions =
+        calloc((size_t)TRACKER_PARTS_MOST * TRACKER_REGIONS, sizeof(*tracker->regions));
     if (!tracker->regions || page_set_init(&tracker->populated, pages) < 0 ||
         page_set_init(&tracker->written, pages) < 0 || page_set_init(&tracker->unseen, pages) < 0 ||
         page_set_init(&tracker->extents, pages) < 0) {
@@ -79,6 +80,13 @@ void engine_tracker_set_watch(struct engine_tracker *tracker, int watch)
     tracker->watch = watch;
 }
 
+void engine_tracker_use_threads(struct engine_tracker *tracker, unsigned threads,
+                                uint64_t part_pages)
+{
+    tracker->threads = threads;
+    tracker->part_pages = part_pages;
+}
+
 /* Once in a userfaultfd's life: that it was done before (EINVAL) is fine. What the kernel lacks
  * shows in the calls that follow. */
 static int enable(struct engine_tracker *tracker, struct error *err)
@@ -97,22 +105,15 @@ int tracker_register(struct engine_tracker *tracker, struct page_run run, struct
 {
     struct uffdio_register range = {.range = tracker_range(tracker, run),
                                     .mode = UFFDIO_REGISTER_MODE_WP};
-    struct uffdio_writeprotect protect = {.range = range.range,
-                                          .mode = UFFDIO_WRITEPROTECT_MODE_WP};
     if (ioctl(tracker->userfaultfd, UFFDIO_REGISTER, &range) < 0) {
         error_set_errno(err, errno, "cannot track the guest's memory with userfaultfd");
         return error_remedy(err, "this needs Linux 6.7 or later");
     }
-    int result;
-    do {
-        result = ioctl(tracker->userfaultfd, UFFDIO_WRITEPROTECT, &protect);
-    } while (result < 0 && errno == EAGAIN);
+    int result = tracker_protect(tracker, run, err);
     if (result < 0) {
-        error_set_errno(err, errno, "cannot write-protect the guest's memory");
         tracker_unregister(tracker, run);
-        return -err->code;
     }
-    return 0;
+    return result;
 }
 
 void tracker_unregister(struct engine_tracker *tracker, struct page_run run)
@@ -195,114 +196,6 @@ int engine_tracker_collect_populated(struct engine_tracker *tracker, struct page
     return 0;
 }
 
-/* In one walk, resumed while the vector fills up. */
-static int walk_unprotected(struct engine_tracker *tracker, struct page_run run, uint64_t flags,
-                            struct page_set *pages, struct error *err)
-{
-    uint64_t start = tracker->address + run.first * ENGINE_PAGE_SIZE;
-    uint64_t end = start + run.count * ENGINE_PAGE_SIZE;
-    struct pm_scan_arg argument = {.size = sizeof(argument),
-                                   .flags = flags,
-                                   .start = start,
-                                   .end = end,
-                                   .vec = (uintptr_t)tracker->regions,
-                                   .vec_len = REGIONS_MOST,
-                                   .category_mask = PAGE_IS_WRITTEN,
-                                   .return_mask = PAGE_IS_WRITTEN};
-    while (argument.start < end) {
-        int count = ioctl(tracker->pagemap, PAGEMAP_SCAN, &argument);
-        if (count < 0) {
-            return error_set_errno(err, errno, "cannot scan the guest's memory for writes");
-        }
-        for (int i = 0; i < count; i++) {
-            const struct page_region *region = &tracker->regions[i];
-            page_set_add(pages,
-                         (struct page_run){(region->start - tracker->address) / ENGINE_PAGE_SIZE,
-                                           (region->end - region->start) / ENGINE_PAGE_SIZE});
-        }
-        argument.start = argument.walk_end;
-    }
-    return 0;
-}
-
-int tracker_scan(struct engine_tracker *tracker, struct page_run run, struct error *err)
-{
-    return walk_unprotected(tracker, run, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-                            &tracker->written, err);
-}
-
-int tracker_find_unprotected(struct engine_tracker *tracker, struct page_run run,
-                             struct page_set *pages, struct error *err)
-{
-    return walk_unprotected(tracker, run, 0, pages, err);
-}
-
-/* The first run in [from, end) that is not to be scanned: the pacer's, or one of `skip` that is
- * worth two walks in place of one; an empty one at `end` when there is none. What is left of
- * `skip` is scanned, and thus reported. */
-static struct page_run next_left_out(const struct engine_tracker *tracker,
-                                     const struct page_set *skip, uint64_t from, uint64_t end)
-{
-    struct page_run paced = {end, 0}, run, rest = {from, end - from};
-    if (tracker->can_pace) {
-        page_set_next_run_within(&tracker->pacer.paced, rest, UINT64_MAX, &paced);
-    }
-    rest.count = paced.first - from;
-    while (skip && page_set_next_run_within(skip, rest, UINT64_MAX, &run)) {
-        if (run.count >= SKIP_LEAST) {
-            return run;
-        }
-        rest.first = run.first + run.count;
-        rest.count = paced.first - rest.first;
-    }
-    return paced;
-}
-
-/* Scans a run, but for what is to be left out. */
-static int scan_around(struct engine_tracker *tracker, struct page_run within,
-                       const struct page_set *skip, struct error *err)
-{
-    uint64_t page = within.first, end = within.first + within.count;
-    int result = 0;
-    while (result == 0 && page < end) {
-        struct page_run left_out = next_left_out(tracker, skip, page, end);
-        if (left_out.first > page) {
-            result = tracker_scan(tracker, (struct page_run){page, left_out.first - page}, err);
-        }
-        page = left_out.first + left_out.count;
-    }
-    return result;
-}
-
-/* The first run of `extents` from `page` on, with the gaps that are not worth two walks. */
-static bool next_extent(const struct page_set *extents, uint64_t page, struct page_run *ret_run)
-{
-    struct page_run next;
-    if (!page_set_next_run(extents, page, UINT64_MAX, ret_run)) {
-        return false;
-    }
-    uint64_t end = ret_run->first + ret_run->count;
-    while (page_set_next_run(extents, end, UINT64_MAX, &next) && next.first - end < SKIP_LEAST) {
-        end = next.first + next.count;
-    }
-    ret_run->count = end - ret_run->first;
-    return true;
-}
-
-/* Scans all but the file's holes. What is written into one makes it data that nobody protected, so
- * that the next scan reports it. */
-static int scan_extents(struct engine_tracker *tracker, const struct page_set *skip,
-                        struct error *err)
-{
-    struct page_run run;
-    int result = find_all_extents(tracker, err);
-    for (uint64_t page = 0; result == 0 && next_extent(&tracker->extents, page, &run);
-         page = run.first + run.count) {
-        result = scan_around(tracker, run, skip, err);
-    }
-    return result;
-}
-
 /* Pages of an extent that nobody wrote, and that are zeroes now. */
 static void find_zeroes(const struct engine_tracker *tracker, struct page_set *dropped)
 {
@@ -347,9 +240,11 @@ static int collect_written(struct engine_tracker *tracker, struct page_run withi
 {
     page_set_remove(&tracker->written, within);
     page_set_unite_within(&tracker->written, &tracker->unseen, within);
-    int result = is_all(tracker, within) && tracker->leaves_out_holes
-                     ? scan_extents(tracker, skip, err)
-                     : scan_around(tracker, within, skip, err);
+    bool in_extents = is_all(tracker, within) && tracker->leaves_out_holes;
+    int result = in_extents ? find_all_extents(tracker, err) : 0;
+    if (result == 0) {
+        result = tracker_scan(tracker, within, skip, in_extents, err);
+    }
     if (result == 0 && tracker->can_pace) {
         result = tracker_collect_paced(tracker, within, skip, err);
     }

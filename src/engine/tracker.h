@@ -37,11 +37,13 @@ struct engine_tracker {
     struct page_set populated;   /* pages that may hold data, to tell what became a hole */
     struct page_set written;     /* scratch of a collection */
     struct page_set extents;     /* likewise */
-    struct page_region *regions; /* scan results, reused */
+    struct page_region *regions; /* scan results, reused: TRACKER_REGIONS for each part */
     const uint8_t *memory;       /* our own mapping of the RAM file, to look for zeroes */
     int watch;                   /* inotify on the RAM file; -1: it cannot be watched */
     bool leaves_out_holes;       /* scans do: it pays */
-    bool can_pace;               /* engine_tracker_set_pacer() succeeded */
+    unsigned threads;            /* for a walk over much memory, one for every ... */
+    uint64_t part_pages;
+    bool can_pace; /* engine_tracker_set_pacer() succeeded */
     struct pacer pacer;
     struct page_set unseen; /* what may have been written while it changed hands */
 };
@@ -50,6 +52,11 @@ struct engine_tracker {
 int engine_tracker_init(struct engine_tracker *tracker, int userfaultfd, int pagemap, int memory_fd,
                         uint64_t address, uint64_t memory_size, struct error *err);
 void engine_tracker_done(struct engine_tracker *tracker);
+
+/* From now on walks over memory use up to so many threads, one for every `part_pages`, at least 1;
+ * one until told. */
+void engine_tracker_use_threads(struct engine_tracker *tracker, unsigned threads,
+                                uint64_t part_pages);
 
 /* An inotify that reports IN_MODIFY of the RAM file, for set_watch(). Made by a process that may
  * open the file by its name in /proc, which the one that tracks it need not be. */

@@ -5,6 +5,9 @@
 #include "engine/guest.h"
 #include "engine/tracker.h"
 
+#define TRACKER_PARTS_MOST 32u
+#define TRACKER_REGIONS 4096u /* of one PAGEMAP_SCAN call; it is resumed where it stopped */
+
 static inline struct page_run tracker_all(const struct engine_tracker *tracker)
 {
     return (struct page_run){0, tracker->memory_size / ENGINE_PAGE_SIZE};
@@ -25,8 +28,14 @@ int tracker_register(struct engine_tracker *tracker, struct page_run run, struct
 /* Ends it, and forgets what was written. */
 void tracker_unregister(struct engine_tracker *tracker, struct page_run run);
 
-/* Adds to `written` what was written in a run since the last time, and protects it again. */
-int tracker_scan(struct engine_tracker *tracker, struct page_run run, struct error *err);
+/* Protects a run that is registered; part of the above. */
+int tracker_protect(struct engine_tracker *tracker, struct page_run run, struct error *err);
+
+/* Adds to `written` what was written in a run since the last time, and protects it again: but for
+ * long runs of `skip` (NULL: none), what the pacer has and, with in_extents, what is not in
+ * `extents`. */
+int tracker_scan(struct engine_tracker *tracker, struct page_run within,
+                 const struct page_set *skip, bool in_extents, struct error *err);
 
 /* Adds to `pages` those of a run that are mapped and not protected; changes nothing. */
 int tracker_find_unprotected(struct engine_tracker *tracker, struct page_run run,

@@ -94,7 +94,7 @@ static void copy_unit(struct engine_tracker *tracker, struct page_run unit, uint
 static int collect_unit(struct engine_tracker *tracker, struct page_run unit, struct error *err)
 {
     page_set_remove(&tracker->written, unit);
-    int result = tracker_scan(tracker, unit, err);
+    int result = tracker_scan(tracker, unit, NULL, false, err);
     page_set_unite_within(&tracker->unseen, &tracker->written, unit);
     return result;
 }

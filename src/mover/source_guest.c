@@ -4,9 +4,13 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+
+#define LOOKING_MOST 8        /* threads */
+#define LOOKING_WORTH 524288u /* pages: about a millisecond of a thread */
 
 /* While the guest runs, QEMU repeats video memory until what is left takes this long; after a while
  * that ends. */
@@ -139,6 +143,14 @@ static void prepare_pacing(struct source_guest *source, const struct mover_setup
     }
 }
 
+/* A guest that stands still waits for nothing but this: all processors may look. */
+static void use_threads(struct source_guest *source)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned threads = processors < 1 ? 1 : processors < LOOKING_MOST ? processors : LOOKING_MOST;
+    engine_tracker_use_threads(&source->tracker, threads, LOOKING_WORTH);
+}
+
 static int prepare(struct source_guest *source, const struct mover_setup *setup, struct error *err)
 {
     int result = map_memory(source, setup, err);
@@ -149,6 +161,7 @@ static int prepare(struct source_guest *source, const struct mover_setup *setup,
     }
     if (result == 0) {
         engine_tracker_set_watch(&source->tracker, setup->watch_fd);
+        use_threads(source);
         prepare_pacing(source, setup);
     }
     return result;

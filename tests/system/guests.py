@@ -113,6 +113,7 @@ class Guest:
 
     def faults(self):
         """Every fault counter that is not 0, after the guest has checked its memory and disk whole."""
+        wait_for("what writes its memory to begin", lambda: (self.answers() or {}).get("memory"), BOOT_PATIENCE_S)
         report = self.ask("verify", timeout=120)
         assert report["memory"]["pages_verified"] > 0
         return {f"{section} {name}": report[section][name] for section, names in FAULTS.items()

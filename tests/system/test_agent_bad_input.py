@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from cluster import wait_for
 from lab import Lab
 
 RAW_REQUEST = ["/usr/bin/python3", "-B", os.path.join(os.path.dirname(os.path.abspath(__file__)), "raw_request.py")]
@@ -218,8 +219,8 @@ def test_a_disk_that_is_a_link_out_of_the_datastore_is_not_opened(lab):
     lab.run("h1", "ln", "-sf", "/etc/passwd", disk)
     _, answer = call(lab, "POST", "/v1/vms/linked/start")
     task = answer["task"]["id"]
-    _, answer = call(lab, "GET", f"/v1/tasks/{task}?after=1&wait_ms=20000")
-    assert answer["state"] == "failed", answer
+    ends = wait_for("the task's end", lambda: (seen := call(lab, "GET", f"/v1/tasks/{task}")[1])["ended_at"] and seen)
+    assert ends["state"] == "failed", ends
     assert call(lab, "GET", "/v1/vms/linked")[1]["state"] == "stopped"
     assert call(lab, "DELETE", "/v1/vms/linked")[0] == 200
 

@@ -1,7 +1,8 @@
 /*
  * The dirty tracker on a real process: a child maps the RAM file and does to it what guests,
  * balloons and the kernel do; the parent tracks it from outside. Everything is tried on a tmpfs of
- * small pages and on one of huge pages, each mounted in a mount namespace of our own.
+ * small pages and on one of huge pages, each mounted in a mount namespace of our own; on the latter
+ * by several threads.
  */
 #include "test.h"
 
@@ -82,7 +83,11 @@ static int setup_small(void **state)
 
 static int setup_huge(void **state)
 {
-    return setup(state, "size=1g,huge=always");
+    int result = setup(state, "size=1g,huge=always");
+    if (!missing) {
+        engine_tracker_use_threads(&((struct fixture *)*state)->tracker, 3, PAGES / 10);
+    }
+    return result;
 }
 
 static int teardown(void **state)
