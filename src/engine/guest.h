@@ -55,8 +55,9 @@ struct engine_source_guest_operations {
 
     /* Stops the vCPUs. Device state that comes before the stop (ROMs, video memory) is emitted on
      * the way, while the guest still runs; emits no bytes every few milliseconds, so that the
-     * engine can send what is still written. On return no vCPU runs and guest memory no longer
-     * changes, except by finish_state(). */
+     * engine can send what is still written. On return no vCPU runs, no device writes into guest
+     * memory any more, and the device state is being saved, so that the last pages are looked for
+     * meanwhile; nothing of it is emitted yet. */
     int (*stop)(void *guest, engine_emit_function *emit, void *context, struct error *err);
 
     /* When the vCPUs stopped, on the engine's clock; asked after stop(). NULL: when stop()
@@ -64,9 +65,9 @@ struct engine_source_guest_operations {
      */
     uint64_t (*stopped_ns)(void *guest);
 
-    /* Flushes and releases the disks and emits the rest of the device state, to its end. All that
-     * stop() left in memory has been sent before. Must not dirty what the devices look at while
-     * they load; whatever it dirties is collected and sent after it. */
+    /* Waits until the device state is saved and the disks are released, and emits the rest of it,
+     * to its end. All that stop() left in memory has been sent before. Saving must not dirty what
+     * the devices look at while they load; whatever it dirties is collected and sent after it. */
     int (*finish_state)(void *guest, engine_emit_function *emit, void *context, struct error *err);
 
     /* For a guest that sends its memory by itself: all of it comes out of stop(), as device state,
@@ -76,7 +77,7 @@ struct engine_source_guest_operations {
      * move's limits by itself. NULL: the engine sends the pages. */
     void (*progress)(void *guest, struct engine_progress *progress);
 
-    /* Undoes stop() and finish_state(), whichever of them were begun: disks taken back, vCPUs
+    /* Undoes stop() and the saving, whichever of them were begun: disks taken back, vCPUs
      * running. Only called while this side owns the VM. */
     int (*resume)(void *guest, struct error *err);
 };

@@ -7,9 +7,10 @@
  * intervals: the last pass has only the end of that to send. All of this goes over channel 0, where
  * nothing overtakes anything: pages of the last round may be sent several times.
  *
- * Pages first, then the device state: the destination loads it as it comes, and devices look into
- * guest memory while they load (a virtio queue into its rings). What saving the state dirtied all
- * the same is collected and sent after it, while the destination is loading.
+ * Pages first, then the device state, which is saved meanwhile: the destination loads it as it
+ * comes, and devices look into guest memory while they load (a virtio queue into its rings). What
+ * saving the state dirtied all the same is collected and sent after it, while the destination is
+ * loading.
  */
 #include "base/clock.h"
 #include "engine/source_internal.h"

@@ -2,10 +2,11 @@
  * QEMU's stream out of the machine: see source_stream.h.
  *
  * Theory of operation. stop() has QEMU begin its stream and forwards it while the guest still runs
- * (ROMs, video memory; the guest's memory, of a native move); QEMU then stops the guest and pauses
- * (event MIGRATION pre-switchover). finish() lets it go on and forwards the rest. QEMU's main loop
- * can hang on a full pipe while it saves devices, so whoever waits for its monitor drains the pipe
- * at the same time: follow() is the only place that waits.
+ * (ROMs, video memory; the guest's memory, of a native move); QEMU then stops the guest, ends its
+ * I/O and pauses (event MIGRATION pre-switchover). It is told at once to go on: it saves into the
+ * pipe, which holds all of it, while the engine sends the last pages; finish() forwards it. QEMU's
+ * main loop can hang on a full pipe while it saves devices, so whoever waits for its monitor drains
+ * the pipe at the same time: follow() is the only place that waits.
  */
 #include "mover/source_stream.h"
 
@@ -60,6 +61,15 @@ static uint64_t event_time(const json_t *event, uint64_t earliest)
     return now > age && now - age > earliest ? now - age : earliest;
 }
 
+/* From here on the guest waits for us; QEMU has its I/O to end yet. */
+static int note_stop(struct source_stream *stream, const json_t *event, struct error *err)
+{
+    stream->marks.stopped_ns = event_time(event, stream->marks.begun_ns);
+    return stream->state == SOURCE_STREAM_STREAMING
+               ? qemu_outgoing_prepare_continue(&stream->qmp, err)
+               : 0;
+}
+
 /* Takes the events that are there. 1 when the wanted news was among them. */
 static int take_events(struct source_stream *stream, enum qemu_migration_news wanted,
                        const struct source_stream_pilot *pilot, struct error *err)
@@ -74,8 +84,8 @@ static int take_events(struct source_stream *stream, enum qemu_migration_news wa
             pilot->hear(pilot->pilot, event);
         }
         enum qemu_migration_news news = qemu_migration_news(event);
-        if (news == QEMU_NEWS_STOPPED) {
-            stream->marks.stopped_ns = event_time(event, stream->marks.begun_ns);
+        if (news == QEMU_NEWS_STOPPED && (result = note_stop(stream, event, err)) < 0) {
+            return result;
         }
         if (news == wanted) {
             return 1;
@@ -136,26 +146,21 @@ int source_stream_stop(struct source_stream *stream, const struct source_stream_
     }
     stream->marks.paused_ns = clock_monotonic_ns();
     if (result == 0) {
-        result = qemu_outgoing_prepare_continue(&stream->qmp, err);
+        set_state(stream, SOURCE_STREAM_SAVING);
+        result = qemu_outgoing_continue(&stream->qmp, err);
     }
     if (result < 0) {
         return result;
     }
-    set_state(stream, SOURCE_STREAM_PAUSED);
+    taps_set_carrier(&stream->taps, false); /* while QEMU saves */
     return 0;
 }
 
 int source_stream_finish(struct source_stream *stream, const struct source_stream_emitter *emitter,
                          struct error *err)
 {
-    set_state(stream, SOURCE_STREAM_SAVING);
-    stream->marks.continued_ns = clock_monotonic_ns();
-    int result = qemu_outgoing_continue(&stream->qmp, err);
-    if (result < 0) {
-        return result;
-    }
-    taps_set_carrier(&stream->taps, false); /* while QEMU saves */
-    result = follow(stream, QEMU_NEWS_COMPLETED, NULL, emitter, err);
+    stream->marks.looked_ns = clock_monotonic_ns();
+    int result = follow(stream, QEMU_NEWS_COMPLETED, NULL, emitter, err);
     while (result == 0 && (result = drain(stream, emitter, err)) > 0) {
         result = 0; /* QEMU flushes the stream before it calls it complete: the rest is here */
     }
@@ -217,10 +222,10 @@ void source_stream_log_marks(const struct source_stream *stream)
     const struct source_stream_marks *marks = &stream->marks;
     if (stream->state == SOURCE_STREAM_SAVED) {
         log_info("stream began %.1f ms before the stop; stop to pause %.2f ms, last pass %.2f ms, "
-                 "device state saved in %.2f ms",
+                 "device state complete %.2f ms later",
                  milliseconds(marks->begun_ns, marks->stopped_ns),
                  milliseconds(marks->stopped_ns, marks->paused_ns),
-                 milliseconds(marks->paused_ns, marks->continued_ns),
-                 milliseconds(marks->continued_ns, marks->saved_ns));
+                 milliseconds(marks->paused_ns, marks->looked_ns),
+                 milliseconds(marks->looked_ns, marks->saved_ns));
     }
 }

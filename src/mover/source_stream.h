@@ -2,8 +2,8 @@
  * QEMU's own stream out of the machine that leaves, on its way to the engine: device state, and for
  * a native move the memory too.
  *
- * States: RUNNING -> STREAMING (QEMU sends what it can while the guest runs) -> PAUSED (no vCPU
- * runs) -> SAVING -> SAVED; from any, source_stream_resume() leads back to RUNNING.
+ * States: RUNNING -> STREAMING (QEMU sends what it can while the guest runs) -> SAVING (no vCPU
+ * runs) -> SAVED; from any, source_stream_resume() leads back to RUNNING.
  */
 #pragma once
 
@@ -16,18 +16,17 @@
 enum source_stream_state {
     SOURCE_STREAM_RUNNING,
     SOURCE_STREAM_STREAMING,
-    SOURCE_STREAM_PAUSED,
     SOURCE_STREAM_SAVING,
     SOURCE_STREAM_SAVED,
 };
 
 /* When what happened, CLOCK_MONOTONIC: where the blackout's time goes. */
 struct source_stream_marks {
-    uint64_t begun_ns;     /* QEMU told to begin its stream */
-    uint64_t stopped_ns;   /* vCPUs stopped, by QEMU's own stamp */
-    uint64_t paused_ns;    /* QEMU waits for the last pages */
-    uint64_t continued_ns; /* told to go on */
-    uint64_t saved_ns;     /* device state complete */
+    uint64_t begun_ns;   /* QEMU told to begin its stream */
+    uint64_t stopped_ns; /* vCPUs stopped, by QEMU's own stamp */
+    uint64_t paused_ns;  /* the guest's I/O has ended; QEMU is told to save */
+    uint64_t looked_ns;  /* the last pages are on their way */
+    uint64_t saved_ns;   /* device state complete */
 };
 
 struct source_stream {

@@ -44,6 +44,7 @@ void sim_machine_init(struct sim_machine *machine, struct sim_world *world, uint
     page_set_init(&machine->dirty, pages);
     page_set_init(&machine->dropped, pages);
     page_set_init(&machine->paced, pages);
+    page_set_init(&machine->saved_over, pages);
 }
 
 void sim_machine_done(struct sim_machine *machine)
@@ -56,6 +57,7 @@ void sim_machine_done(struct sim_machine *machine)
     page_set_done(&machine->dirty);
     page_set_done(&machine->dropped);
     page_set_done(&machine->paced);
+    page_set_done(&machine->saved_over);
 }
 
 static void mark_written(struct sim_machine *machine, uint64_t page)
@@ -218,6 +220,23 @@ static void report(struct sim_machine *machine, struct page_run within, const st
     }
 }
 
+static void dirty_by_saving(struct sim_machine *machine)
+{
+    uint64_t page = choose_page(machine);
+    act(machine, page);
+    page_set_add(&machine->saved_over, (struct page_run){page, 1});
+}
+
+/* Saving the device state goes on beside the engine, and dirties memory when it likes. */
+static void save_on(struct sim_machine *machine)
+{
+    while (machine->saves && machine->dirtied_by_saving > 0 &&
+           random_once_in(&machine->world->random, 2)) {
+        machine->dirtied_by_saving--;
+        dirty_by_saving(machine);
+    }
+}
+
 static int collect_dirty(void *guest, struct page_run within, const struct page_set *skip,
                          struct page_set *dirty, struct page_set *dropped, struct error *err)
 {
@@ -235,6 +254,7 @@ static int collect_dirty(void *guest, struct page_run within, const struct page_
         page_set_clear(&machine->dropped);
     }
     sim_world_spend(machine->world, random_between(&machine->world->random, 1000, 100000));
+    save_on(machine);
     return 0;
 }
 
@@ -315,6 +335,7 @@ static int stop(void *guest, engine_emit_function *emit, void *context, struct e
     }
     machine->source_runs = false;
     memcpy(machine->stopped_memory, machine->memory, machine->pages * ENGINE_PAGE_SIZE);
+    machine->saves = true;
     moment(machine, SIM_MOMENT_STOPPED);
     return 0;
 }
@@ -327,8 +348,9 @@ static int finish_state(void *guest, engine_emit_function *emit, void *context, 
     }
     sim_world_spend(machine->world, machine->save_ns);
     for (uint64_t i = 0; i < machine->dirtied_by_saving; i++) {
-        act(machine, choose_page(machine));
+        dirty_by_saving(machine);
     }
+    machine->saves = false;
     if (fail_if(machine, SIM_FAULT_FINISH_STATE, "finish_state", err) < 0 ||
         fail_if(machine, SIM_FAULT_RESUME, "finish_state", err) < 0) {
         return -EIO;
@@ -348,16 +370,18 @@ static int resume(void *guest, struct error *err)
         return -EIO;
     }
     machine->source_runs = true;
+    machine->saves = false;
     return 0;
 }
 
 /* Devices look into guest memory while they load (a virtio queue into its rings): all that the stop
- * left must be there by then, except for what saving the state changed afterwards. */
+ * left must be there by then, except for what saving the state changed. */
 static void check_memory_before_state(struct sim_machine *machine)
 {
     for (uint64_t page = 0; !machine->spoilt && page < machine->pages; page++) {
         size_t at = page * ENGINE_PAGE_SIZE;
-        if (memcmp(machine->shadow + at, machine->stopped_memory + at, ENGINE_PAGE_SIZE) != 0 &&
+        if (!page_set_has(&machine->saved_over, page) &&
+            memcmp(machine->shadow + at, machine->stopped_memory + at, ENGINE_PAGE_SIZE) != 0 &&
             memcmp(machine->memory + at, machine->stopped_memory + at, ENGINE_PAGE_SIZE) == 0) {
             sim_world_fail(machine->world, "device state came before page %llu that it may need",
                            (unsigned long long)page);

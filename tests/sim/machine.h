@@ -45,6 +45,7 @@ struct sim_machine {
     uint8_t *shadow; /* the destination's */
     int shadow_fd;
     uint8_t *stopped_memory; /* the source's when it had stopped */
+    bool saves;              /* its state, since then and until finish_state() is done */
     bool spoilt;             /* bytes change on the way: the copies need not be equal */
     struct page_set populated;
     struct page_set dirty;   /* written since the last collection */
@@ -66,8 +67,9 @@ struct sim_machine {
     bool can_pace;
     bool paces;
     struct page_set paced;
-    uint64_t pace_ns;      /* from one page's first write to the next one's */
-    uint64_t pace_next_ns; /* when the next one may be */
+    struct page_set saved_over; /* pages that saving the state has changed */
+    uint64_t pace_ns;           /* from one page's first write to the next one's */
+    uint64_t pace_next_ns;      /* when the next one may be */
     uint64_t waited_ns;
     bool collects_stretches; /* false: a stretch has nothing new, until all is collected */
 

@@ -59,7 +59,7 @@ bool qemu_outgoing_told(const json_t *event, struct qemu_transfer *ret_transfer)
 /* Asks, and waits. -ENODATA when there was no migration. */
 int qemu_outgoing_transfer(struct qmp *qmp, struct qemu_transfer *ret_transfer, struct error *err);
 
-/* During the pause: makes continue() fast. */
+/* Once the guest has stopped: makes the continue() that follows fast. */
 int qemu_outgoing_prepare_continue(struct qmp *qmp, struct error *err);
 
 /* From the pause on, to the end of the stream. Does not wait: QEMU may need its stream drained
