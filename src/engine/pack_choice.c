@@ -6,7 +6,7 @@
 #define MARGIN_TO_ENTER 1.15
 #define MARGIN_TO_STAY 1.02
 #define KEPT 0.75           /* of a method's figures, with each chunk */
-#define FAILURES_COUNTED 4u /* doublings of the patience at most */
+#define FAILURES_COUNTED 2u /* doublings of the patience at most */
 #define PROVEN_CHUNKS 16u   /* after so many in use its failures are forgotten */
 #define BUSY_PACKING 0.8    /* of the lane's time: then the link is not what limits */
 #define DELTA_SPEED 1.0e9   /* bytes a second: what differences reach until it is measured */
