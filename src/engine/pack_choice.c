@@ -11,6 +11,7 @@
 #define BUSY_PACKING 0.8    /* of the lane's time: then the link is not what limits */
 #define DELTA_SPEED 1.0e9   /* bytes a second: what differences reach until it is measured */
 
+#define SHRINKS 0.9      /* at most so much is left */
 #define LINK_SLOWER 0.75 /* of what it was: what failed then is tried again */
 
 /* A window is over when so much has left the socket, or so much time has passed. */
@@ -95,6 +96,26 @@ bool pack_choice_wants_bases(const struct pack_choice *choice)
     return may_pack(choice) && choice->link * MARGIN_TO_ENTER < speed * choice->idle;
 }
 
+static double ratio(const struct pack_figures *figures)
+{
+    return figures->content > 0 ? figures->packed / figures->content : 1;
+}
+
+/* Where lz4 and zstd both shrink the data, one chunk takes this and the next one that, as the
+ * socket's buffer says. While it has enough for the link until zstd is done, nobody waits for that;
+ * when it runs empty, lz4 has something to send sooner. */
+static enum pack_method for_the_buffer(const struct pack_choice *choice)
+{
+    const struct pack_figures *fast = &choice->figures[PACK_LZ4];
+    const struct pack_figures *small = &choice->figures[PACK_ZSTD];
+    if (choice->method == PACK_NONE || ratio(fast) > SHRINKS || ratio(small) >= ratio(fast)) {
+        return choice->method;
+    }
+    double takes_s =
+        (double)PACK_CHUNK_BYTES / (per_second(small->content, small->time_ns) * choice->idle);
+    return choice->queued > choice->link * takes_s ? PACK_ZSTD : PACK_LZ4;
+}
+
 struct pack_order pack_choice_next(const struct pack_choice *choice, bool has_base, uint64_t now_ns)
 {
     if (!may_pack(choice)) {
@@ -111,7 +132,7 @@ struct pack_order pack_choice_next(const struct pack_choice *choice, bool has_ba
             return (struct pack_order){.method = method, .probe = true};
         }
     }
-    return (struct pack_order){.method = choice->method};
+    return (struct pack_order){.method = for_the_buffer(choice)};
 }
 
 static void bring_into_use(struct pack_choice *choice, enum pack_method method)
@@ -141,8 +162,9 @@ enum pack_method pack_choice_probed(struct pack_choice *choice, enum pack_method
     struct pack_figures figures = {.content = (double)probe.content,
                                    .packed = (double)probe.packed,
                                    .time_ns = (double)work_ns};
-    if (figures_rate(choice, &figures) > method_rate(choice, choice->method) * MARGIN_TO_ENTER) {
-        choice->figures[method] = figures;
+    double now_carried = method_rate(choice, choice->method);
+    choice->figures[method] = figures;
+    if (figures_rate(choice, &figures) > now_carried * MARGIN_TO_ENTER) {
         bring_into_use(choice, method);
         return method;
     }
@@ -160,6 +182,9 @@ static void judge_method(struct pack_choice *choice, const struct pack_outcome *
     figures->content = figures->content * KEPT + (double)outcome->content;
     figures->packed = figures->packed * KEPT + (double)outcome->sent;
     figures->time_ns = figures->time_ns * KEPT + (double)outcome->work_ns;
+    if (method != PACK_DELTA && method != choice->method) {
+        return; /* the one in use is judged by its own chunks */
+    }
     if (++trial->chunks >= PROVEN_CHUNKS) {
         trial->failures = 0;
     }

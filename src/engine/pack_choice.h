@@ -5,6 +5,9 @@
  * it at the link's rate. The highest wins, with a margin to enter and a smaller one to stay, so
  * that what is packed is not slower than what is not.
  *
+ * Of lz4 and zstd, where both shrink the data, the socket's buffer decides chunk by chunk: so both
+ * the link and the lane's processor are used to the full.
+ *
  * Speeds and ratios are those of recent chunks; a speed is that of a processor all of whose time
  * the lane has. A method that is not in use is probed on one page
  * in PACK_PROBE_INTERVAL of a chunk. After a probe that promises no gain, or a method given up, it
@@ -51,7 +54,8 @@ struct pack_window {
 };
 
 struct pack_choice {
-    enum pack_method method; /* in use for chunks without a base for differences */
+    enum pack_method method; /* in use for chunks without a base for differences; of lz4 and zstd
+                                it stands for both */
     bool delta;              /* differences are in use for the others */
     double idle;
     struct pack_figures figures[PACK_METHODS];

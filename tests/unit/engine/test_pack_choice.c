@@ -123,15 +123,21 @@ static double slowness(const struct world *world)
     return time_ns / (world->content * plain * NS);
 }
 
+static double compressed(const struct world *world)
+{
+    return world->packed[PACK_LZ4] + world->packed[PACK_ZSTD];
+}
+
 static void test_text_on_a_slow_link(void **state)
 {
     (void)state;
     struct world world;
     world_init(&world, GBIT);
     send_much(&world, &text, 1536);
-    assert_true(world.packed[PACK_ZSTD] > 0.95 * world.content);
-    assert_true(slowness(&world) < 0.45);
-    assert_true(world.sent < 0.4 * world.content);
+    assert_true(compressed(&world) > 0.95 * world.content);
+    assert_true(world.packed[PACK_ZSTD] > 0.7 * world.content);
+    assert_true(slowness(&world) < 0.40); /* zstd alone would come to 0.403 at best, lz4 to 0.58 */
+    assert_true(world.sent < 0.42 * world.content);
 }
 
 /* A move that is soon over gains as well: the link is known by what has left the socket. */
@@ -298,7 +304,7 @@ static void test_no_idle_processor_no_packing(void **state)
     assert_true(world.packed[PACK_NONE] == world.content);
     pack_choice_set_idle(&world.choice, 0.5); /* 245 MB/s of lz4, 155 of zstd, 125 plain */
     send_much(&world, &text, 512);
-    assert_true(world.packed[PACK_LZ4] > 400 * MIB);
+    assert_true(compressed(&world) > 400 * MIB);
 }
 
 /* Rounds smaller than the socket's buffer say nothing of the link. */
@@ -308,13 +314,13 @@ static void test_small_rounds_keep_what_is_known(void **state)
     struct world world;
     world_init(&world, GBIT);
     send_much(&world, &text, 512);
-    double packed = world.packed[PACK_ZSTD];
+    double packed = compressed(&world);
     for (int round = 0; round < 100; round++) {
         pass(&world, 0.1 * NS);
         pack_choice_resume(&world.choice);
         send_much(&world, &text, 2);
     }
-    assert_true(world.packed[PACK_ZSTD] - packed > 150 * MIB);
+    assert_true(compressed(&world) - packed > 190 * MIB);
 }
 
 /* A clock that stands still, as in the simulator of a whole move. */

@@ -8,8 +8,9 @@
 #include "engine/pack_lane.h"
 #include "pack_samples.h"
 
-#define PAGES 8192u /* 32 MiB */
-#define LINK (20e6) /* bytes a second: slow, so that everything pays */
+#define PAGES 8192u         /* 32 MiB */
+#define LINK (20e6)         /* bytes a second: slow, so that everything pays */
+#define BUFFERED (4u << 20) /* bytes: the socket is always full */
 
 struct fixture {
     uint8_t *source, *destination;
@@ -97,7 +98,7 @@ static void send_run(struct fixture *fixture, struct page_run run)
     if (!pack_lane_wants(&fixture->lane)) {
         transmit(fixture, run.count * ENGINE_PAGE_SIZE);
         receive(fixture, run, memory);
-        pack_lane_sent_plain(&fixture->lane, &run, 1, 0);
+        pack_lane_sent_plain(&fixture->lane, &run, 1, BUFFERED);
         return;
     }
     pack_lane_pack(&fixture->lane, fixture->source, &run, 1, &chunk);
@@ -107,7 +108,7 @@ static void send_run(struct fixture *fixture, struct page_run run)
     } else {
         receive(fixture, run, chunk.bytes ? chunk.bytes : memory);
     }
-    pack_lane_sent(&fixture->lane, &chunk, 0);
+    pack_lane_sent(&fixture->lane, &chunk, BUFFERED);
     fixture->chunks[chunk.method]++;
     fixture->remembered += chunk.method == PACK_NONE && chunk.bytes;
     fixture->fresh += !chunk.bytes;
