@@ -111,7 +111,10 @@ def test_interrupted_command(lab, guest, traffic):
     command = lab.start(source, DROVER, "vm", "migrate", guest.name, "--to", target, "--bandwidth", str(SLOW),
                         "--progress", "plain", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                         start_new_session=True)
-    wait_for("pre-copy", lambda: "pre-copy" in command.stderr.readline())
+    said = []
+    while not said or "pre-copy" not in said[-1]:
+        said.append(command.stderr.readline())
+        assert said[-1], f"it ended before pre-copy: {''.join(said)}"
     os.killpg(command.pid, signal.SIGINT)  # as a terminal does
     _, errors = command.communicate(timeout=60)
     assert command.returncode == 6, errors
