@@ -51,10 +51,17 @@ void lane_sender_done(struct lane_sender *lane)
     }
 }
 
+/* Bytes in the socket: not sent, or not acknowledged. */
+static uint64_t bytes_queued(const struct lane_sender *lane)
+{
+    const struct engine_channel *channel = lane->stream->channel;
+    return channel->operations->queued(channel->channel);
+}
+
 void lane_sender_resume(struct lane_sender *lane)
 {
     if (lane->packs) {
-        pack_lane_resume(&lane->pack);
+        pack_lane_resume(&lane->pack, bytes_queued(lane));
     }
 }
 
@@ -130,13 +137,6 @@ static void note_runs(struct lane_sender *lane, enum pack_method method,
     lane->figures.pages_sent += pages;
     lane->figures.pages_packed[method] += pages;
     lane->figures.content_bytes += pages * ENGINE_PAGE_SIZE;
-}
-
-/* Bytes that the network has not taken yet. */
-static uint64_t bytes_queued(const struct lane_sender *lane)
-{
-    const struct engine_channel *channel = lane->stream->channel;
-    return channel->operations->queued(channel->channel);
 }
 
 static void note_plain(struct lane_sender *lane, const struct page_run *runs, uint32_t run_count)

@@ -53,7 +53,7 @@ int lane_sender_init(struct lane_sender *lane, struct stream *stream,
                      const struct lane_terms *terms, bool alone, struct error *err);
 void lane_sender_done(struct lane_sender *lane);
 
-/* A round begins: the time that passed since the last one does not count. */
+/* A round begins, or goes on after something else: the time that passed does not count. */
 void lane_sender_resume(struct lane_sender *lane);
 
 /* Of one processor's time, what this lane may spend on packing: 0 to 1, and 1 until told. */

@@ -18,10 +18,15 @@
 #define WINDOW_BYTES (4.0 * 1024 * 1024)
 #define WINDOW_NS (40.0 * NANOSECONDS_PER_MILLISECOND)
 
+/* What was packed before a stretch, in both sockets, is gone by one or the other. */
+#define DRAIN_BYTES (8.0 * 1024 * 1024)
+#define DRAIN_NS (100.0 * NANOSECONDS_PER_MILLISECOND)
+
 #define STRETCH_DISTANCE_LEAST (32.0 * 1024 * 1024) /* after a loss */
 #define STRETCH_DISTANCE_FIRST (256.0 * 1024 * 1024)
 #define STRETCH_DISTANCE_MOST (8192.0 * 1024 * 1024)
 #define PATIENCE_AFTER_LOSS_NS NANOSECONDS_PER_SECOND
+#define LOSSES_COUNTED 4u /* doublings of it at most */
 
 void pack_choice_init(struct pack_choice *choice)
 {
@@ -33,10 +38,10 @@ void pack_choice_set_idle(struct pack_choice *choice, double idle)
     choice->idle = idle;
 }
 
-void pack_choice_resume(struct pack_choice *choice)
+void pack_choice_resume(struct pack_choice *choice, uint64_t queued)
 {
     choice->window = (struct pack_window){0};
-    choice->queued = 0;
+    choice->queued = (double)queued;
 }
 
 static double per_second(double bytes, double time_ns)
@@ -108,7 +113,8 @@ static enum pack_method for_the_buffer(const struct pack_choice *choice)
 {
     const struct pack_figures *fast = &choice->figures[PACK_LZ4];
     const struct pack_figures *small = &choice->figures[PACK_ZSTD];
-    if (choice->method == PACK_NONE || ratio(fast) > SHRINKS || ratio(small) >= ratio(fast)) {
+    if (choice->method == PACK_NONE || ratio(fast) > SHRINKS || ratio(small) >= ratio(fast) ||
+        figures_rate(choice, small) < choice->link * MARGIN_TO_STAY) {
         return choice->method;
     }
     double takes_s =
@@ -163,8 +169,11 @@ enum pack_method pack_choice_probed(struct pack_choice *choice, enum pack_method
                                    .packed = (double)probe.packed,
                                    .time_ns = (double)work_ns};
     double now_carried = method_rate(choice, choice->method);
-    choice->figures[method] = figures;
+    if (method != PACK_DELTA) { /* whose speed says whether bases are kept at all */
+        choice->figures[method] = figures;
+    }
     if (figures_rate(choice, &figures) > now_carried * MARGIN_TO_ENTER) {
+        choice->figures[method] = figures;
         bring_into_use(choice, method);
         return method;
     }
@@ -206,12 +215,13 @@ static void set_stretch(struct pack_choice *choice, bool stretch)
 static void stop_packing(struct pack_choice *choice, uint64_t now_ns)
 {
     uint64_t due_ns = now_ns + (PATIENCE_AFTER_LOSS_NS << choice->losses);
-    choice->losses += choice->losses < FAILURES_COUNTED;
+    choice->losses += choice->losses < LOSSES_COUNTED;
     choice->method = PACK_NONE;
     choice->delta = false;
     for (enum pack_method method = PACK_LZ4; method <= PACK_DELTA; method++) {
         choice->trials[method].due_ns = due_ns;
-        choice->trials[method].link = choice->link;
+        choice->trials[method].link =
+            0; /* a slower link is no reason: packing was judged wrongly */
     }
     choice->stretch_distance = STRETCH_DISTANCE_LEAST;
 }
@@ -260,7 +270,8 @@ static void measure(struct pack_choice *choice, const struct pack_outcome *outco
     window->time_ns += (double)outcome->elapsed_ns;
     window->packing_ns += (double)outcome->pack_ns;
     choice->queued = (double)outcome->queued;
-    if (window->left >= WINDOW_BYTES || window->time_ns >= WINDOW_NS) {
+    if (window->left >= (choice->draining ? DRAIN_BYTES : WINDOW_BYTES) ||
+        window->time_ns >= (choice->draining ? DRAIN_NS : WINDOW_NS)) {
         close_window(choice, now_ns);
     }
 }

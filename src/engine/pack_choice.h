@@ -65,7 +65,7 @@ struct pack_choice {
     struct pack_window window;
     double queued;        /* bytes in the socket after the last send */
     bool stretch;         /* goes plainly, to be measured ... */
-    bool draining;        /* ... once what was packed before it has left the socket */
+    bool draining;        /* ... once what was packed before it has left both sockets */
     double content_rate;  /* of the last window that was not a stretch */
     double since_stretch; /* bytes of content */
     double stretch_distance;
@@ -94,8 +94,9 @@ void pack_choice_init(struct pack_choice *choice);
 /* Of one processor's time, what this lane may spend on packing: 0 to 1. */
 void pack_choice_set_idle(struct pack_choice *choice, double idle);
 
-/* Sending begins (again): the socket has run empty, the time that passed does not count. */
-void pack_choice_resume(struct pack_choice *choice);
+/* Sending begins (again): the time that passed, and what else was put into the socket, does not
+ * count. So many bytes are in it. */
+void pack_choice_resume(struct pack_choice *choice, uint64_t queued);
 
 /* Whether the next chunk may be packed or probed; false: it is to be sent plainly. */
 bool pack_choice_wants(const struct pack_choice *choice, uint64_t now_ns);

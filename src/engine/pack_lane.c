@@ -26,10 +26,10 @@ static uint64_t work(const struct pack_lane *lane)
     return lane->clock->work_ns ? lane->clock->work_ns(lane->clock->clock) : now(lane);
 }
 
-void pack_lane_resume(struct pack_lane *lane)
+void pack_lane_resume(struct pack_lane *lane, uint64_t queued)
 {
     lane->last_sent_ns = now(lane);
-    pack_choice_resume(&lane->choice);
+    pack_choice_resume(&lane->choice, queued);
 }
 
 void pack_lane_set_idle(struct pack_lane *lane, double idle)

@@ -4,11 +4,14 @@
  * A lane's sending thread does for each stretch of pages that hold data:
  *
  *     if (!pack_lane_wants(lane)) {
- *         send it as PAGES, any size;               pack_lane_sent_plain(lane, runs, count,
- * queued); } else { pack_lane_pack(lane, memory, runs, count, &chunk);     at most PACK_CHUNK_PAGES
- * pages chunk.method != PACK_NONE:  send PACKED {table, chunk.method, chunk.bytes} chunk.bytes !=
- * NULL:        send PAGES, its content from chunk.bytes else:                       send PAGES from
- * the guest's memory pack_lane_sent(lane, &chunk, queued);
+ *         send it as PAGES, any size;
+ *         pack_lane_sent_plain(lane, runs, count, queued);
+ *     } else {
+ *         pack_lane_pack(lane, memory, runs, count, &chunk);     at most PACK_CHUNK_PAGES pages
+ *         chunk.method != PACK_NONE:  send PACKED {table, chunk.method, chunk.bytes}
+ *         chunk.bytes != NULL:        send PAGES, its content from chunk.bytes
+ *         else:                       send PAGES from the guest's memory
+ *         pack_lane_sent(lane, &chunk, queued);
  *     }
  *
  * pack_lane_sent_zero() for pages told as ZERO, and pack_lane_resume() when it begins a round.
@@ -47,8 +50,9 @@ int pack_lane_init(struct pack_lane *lane, struct delta_cache *cache,
                    const struct engine_clock *clock, struct error *err);
 void pack_lane_done(struct pack_lane *lane);
 
-/* A round begins: the time that passed before does not count. */
-void pack_lane_resume(struct pack_lane *lane);
+/* Sending begins (again): the time that passed before does not count, nor do the bytes that are in
+ * the socket. */
+void pack_lane_resume(struct pack_lane *lane, uint64_t queued);
 
 /* Of one processor's time, what this lane may spend on packing without taking it from the guest or
  * from others: 0 to 1, and 1 until told. What this move's lanes use themselves counts as idle. */

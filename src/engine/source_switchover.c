@@ -31,6 +31,7 @@ static bool must_keep_up(const struct source *source)
 static int collect_and_send(struct source *source, struct error *err)
 {
     int result = source_collect(source, err);
+    lane_sender_resume(&source->lane); /* device state has gone the same way */
     return result < 0 ? result : source_send_pages(source, err);
 }
 

@@ -48,7 +48,8 @@ struct engine_progress {
  * again. */
 struct engine_blackout {
     uint64_t last_pass_ns;  /* last dirty pages collected and handed to the channel */
-    uint64_t save_state_ns; /* disks released, device state saved and sent */
+    uint64_t save_state_ns; /* what saving it and releasing the disks took longer than that, and
+                               sending it */
     uint64_t load_state_ns; /* until the destination said that it is ready */
     uint64_t commit_ns;     /* ownership handed over */
     uint64_t run_ns;        /* until the destination's word arrived that it runs */

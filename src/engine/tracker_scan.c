@@ -90,7 +90,9 @@ static int protect_part(const struct job *job, struct page_run part, struct page
 
 int tracker_protect(struct engine_tracker *tracker, struct page_run run, struct error *err)
 {
-    struct job job = {.tracker = tracker, .work = protect_part};
+    struct job job; /* not to be zeroed: it is large */
+    job.tracker = tracker;
+    job.work = protect_part;
     return do_job(&job, run, err);
 }
 
@@ -213,7 +215,9 @@ static int scan_extents(const struct job *job, struct page_run part, struct page
 int tracker_scan(struct engine_tracker *tracker, struct page_run within,
                  const struct page_set *skip, bool in_extents, struct error *err)
 {
-    struct job job = {
-        .tracker = tracker, .skip = skip, .work = in_extents ? scan_extents : scan_around};
+    struct job job; /* not to be zeroed: it is large */
+    job.tracker = tracker;
+    job.skip = skip;
+    job.work = in_extents ? scan_extents : scan_around;
     return do_job(&job, within, err);
 }

@@ -143,7 +143,8 @@ static void prepare_pacing(struct source_guest *source, const struct mover_setup
     }
 }
 
-/* A guest that stands still waits for nothing but this: all processors may look. */
+/* A guest that stands still waits for nothing but this, so all processors look; while it runs, too:
+ * it is as much work, and sooner over. */
 static void use_threads(struct source_guest *source)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);

@@ -4,9 +4,9 @@
  * Theory of operation. stop() has QEMU begin its stream and forwards it while the guest still runs
  * (ROMs, video memory; the guest's memory, of a native move); QEMU then stops the guest, ends its
  * I/O and pauses (event MIGRATION pre-switchover). It is told at once to go on: it saves into the
- * pipe, which holds all of it, while the engine sends the last pages; finish() forwards it. QEMU's
- * main loop can hang on a full pipe while it saves devices, so whoever waits for its monitor drains
- * the pipe at the same time: follow() is the only place that waits.
+ * pipe, which as a rule holds all of it, while the engine sends the last pages; finish() forwards
+ * it. QEMU's main loop can hang on a full pipe while it saves devices, so whoever waits for its
+ * monitor drains the pipe at the same time: follow() is the only place that waits.
  */
 #include "mover/source_stream.h"
 

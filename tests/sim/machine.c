@@ -336,6 +336,7 @@ static int stop(void *guest, engine_emit_function *emit, void *context, struct e
     machine->source_runs = false;
     memcpy(machine->stopped_memory, machine->memory, machine->pages * ENGINE_PAGE_SIZE);
     machine->saves = true;
+    page_set_clear(&machine->saved_over);
     moment(machine, SIM_MOMENT_STOPPED);
     return 0;
 }

@@ -7,7 +7,7 @@
  * Destination:  prepare and begin, (stream written), await, run
  *
  * The order is QEMU's docs/devel/migration.rst, "pause-before-switchover": between its pause and
- * `continue` no vCPU runs and no device is saved yet, which is when the last pages are sent.
+ * `continue` no vCPU runs, no I/O is on its way any more, and no device is saved yet.
  */
 #pragma once
 

@@ -44,8 +44,7 @@ static int read_more(struct qmp *qmp, uint64_t deadline, struct error *err)
     return 0;
 }
 
-/* The next message, whatever it is; -ETIMEDOUT (err untouched) when none comes in time. */
-static int next_message(struct qmp *qmp, uint64_t deadline, json_t **ret_message, struct error *err)
+static int read_message(struct qmp *qmp, uint64_t deadline, json_t **ret_message, struct error *err)
 {
     uint8_t *end;
     while (!(end = qmp->input.length ? memchr(qmp->input.data, '\n', qmp->input.length) : NULL)) {
@@ -64,6 +63,29 @@ static int next_message(struct qmp *qmp, uint64_t deadline, json_t **ret_message
     }
     *ret_message = message;
     return 0;
+}
+
+/* Of a command that was taken back: a reply to nothing. */
+static bool is_complaint(const json_t *message)
+{
+    return json_object_get(message, "error") && !json_object_get(message, "id");
+}
+
+/* The next message, whatever it is; -ETIMEDOUT (err untouched) when none comes in time. */
+static int next_message(struct qmp *qmp, uint64_t deadline, json_t **ret_message, struct error *err)
+{
+    for (;;) {
+        CLEANUP_JSON json_t *message = NULL;
+        int result = read_message(qmp, deadline, &message, err);
+        if (result < 0) {
+            return result;
+        }
+        if (qmp->complaints == 0 || !is_complaint(message)) {
+            *ret_message = steal_pointer(&message);
+            return 0;
+        }
+        qmp->complaints--;
+    }
 }
 
 int qmp_reply_error(const json_t *reply, const char *command, struct error *err)
@@ -132,10 +154,11 @@ static int send_text(struct qmp *qmp, const char *text, size_t length, const int
 }
 
 /* Makes QEMU forget a command that it has in part: no JSON has this byte (qmp-spec, "Forcing the
- * JSON parser into known-good state"). Its complaint is a reply to nothing. */
+ * JSON parser into known-good state"). It will complain. */
 static int take_back(struct qmp *qmp, struct error *err)
 {
     free(steal_pointer(&qmp->ahead));
+    qmp->complaints++;
     return send_text(qmp, "\xff", 1, NULL, err);
 }
 
@@ -171,6 +194,13 @@ int qmp_execute_with_fd(struct qmp *qmp, const char *command, json_t *arguments,
 
 int qmp_send_ahead(struct qmp *qmp, const char *command, json_t *arguments, struct error *err)
 {
+    if (qmp->ahead && strcmp(qmp->ahead, command) == 0) {
+        return 0;
+    }
+    int taken_back = qmp->ahead ? take_back(qmp, err) : 0;
+    if (taken_back < 0) {
+        return taken_back;
+    }
     CLEANUP_FREE char *text = encode_command(qmp, command, arguments);
     CLEANUP_FREE char *ahead = strdup(command);
     if (!text || !ahead) {

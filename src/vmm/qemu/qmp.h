@@ -17,9 +17,10 @@
 struct qmp {
     int fd; /* owned */
     struct buffer input;
-    json_t *events;  /* array of events not yet asked for; owned */
-    int64_t last_id; /* of the latest command: tells its reply from an earlier one's */
-    char *ahead;     /* command sent all but its last character; NULL: none; owned */
+    json_t *events;      /* array of events not yet asked for; owned */
+    int64_t last_id;     /* of the latest command: tells its reply from an earlier one's */
+    char *ahead;         /* command sent all but its last character; NULL: none; owned */
+    unsigned complaints; /* of commands taken back, still to come */
 };
 
 /* Connects to a monitor's UNIX socket and negotiates; or takes a connected socket that was
@@ -45,7 +46,8 @@ int qmp_send(struct qmp *qmp, const char *command, json_t *arguments, struct err
 
 /* Sends all of a command but its last character, which qmp_send() of the same command then adds:
  * QEMU reads its monitor a byte at a time, some 10 us each, which an urgent command cannot wait
- * for. Any other command that is sent instead takes it back. */
+ * for. Any other command that is sent instead takes it back; QEMU's complaint goes unheard. The
+ * same command sent ahead once more is no news. */
 int qmp_send_ahead(struct qmp *qmp, const char *command, json_t *arguments, struct error *err);
 
 /* Takes the oldest event, waiting for one at most timeout_ns: 1 and a new reference, 0 none came,

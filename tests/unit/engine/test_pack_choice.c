@@ -317,7 +317,7 @@ static void test_small_rounds_keep_what_is_known(void **state)
     double packed = compressed(&world);
     for (int round = 0; round < 100; round++) {
         pass(&world, 0.1 * NS);
-        pack_choice_resume(&world.choice);
+        pack_choice_resume(&world.choice, (uint64_t)world.buffered);
         send_much(&world, &text, 2);
     }
     assert_true(compressed(&world) - packed > 190 * MIB);

@@ -116,7 +116,7 @@ static void send_run(struct fixture *fixture, struct page_run run)
 
 static void send_round(struct fixture *fixture)
 {
-    pack_lane_resume(&fixture->lane);
+    pack_lane_resume(&fixture->lane, BUFFERED);
     for (uint64_t page = 0; page < PAGES; page += PACK_CHUNK_PAGES) {
         send_run(fixture, (struct page_run){page, PACK_CHUNK_PAGES});
     }

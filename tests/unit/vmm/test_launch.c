@@ -98,6 +98,17 @@ static void userfaultfds_are_made_on_demand(void **state)
     assert_int_equal(process_kill(&process, &err), 0);
 }
 
+/* QEMU complains of a command that was taken back: nobody is to take that for another's answer. */
+static void assert_no_complaint(struct qmp *qmp)
+{
+    CLEANUP_JSON json_t *event = NULL;
+    while (qmp_next_event(qmp, 200 * NANOSECONDS_PER_MILLISECOND, &event, NULL) > 0) {
+        assert_null(json_object_get(event, "error"));
+        json_decref(event);
+        event = NULL;
+    }
+}
+
 /* A command typed ahead runs with its last byte, and not at all when another one is sent instead.
  */
 static void a_command_sent_ahead_waits_for_its_end(void **state)
@@ -113,6 +124,12 @@ static void a_command_sent_ahead_waits_for_its_end(void **state)
     bench_assert_status(bench, "running");
     assert_int_equal(qmp_execute(&qmp, "query-version", NULL, QMP_TIMEOUT_NS, NULL, NULL), 0);
     bench_assert_status(bench, "running");
+    assert_int_equal(qmp_send_ahead(&qmp, "stop", NULL, NULL), 0);
+    assert_int_equal(qmp_send(&qmp, "query-version", NULL, NULL), 0);
+    assert_no_complaint(&qmp);
+    bench_assert_status(bench, "running");
+    assert_int_equal(qmp_send_ahead(&qmp, "cont", NULL, NULL), 0);
+    assert_int_equal(qmp_send_ahead(&qmp, "stop", NULL, NULL), 0);
     assert_int_equal(qmp_send_ahead(&qmp, "stop", NULL, NULL), 0);
     assert_int_equal(qmp_send(&qmp, "stop", NULL, NULL), 0);
     assert_int_equal(qmp_execute(&qmp, "query-version", NULL, QMP_TIMEOUT_NS, NULL, NULL), 0);
