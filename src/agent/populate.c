@@ -7,10 +7,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/parallel.h"
 
 #define THREADS_MOST 4u
 #define STEP_UNITS 8u /* populated by one call: 16 MiB, between two looks whether to go on */
@@ -193,9 +193,8 @@ static void *run(void *argument)
 /* Half of the processors: QEMU is being started meanwhile, and other guests run. */
 static unsigned threads_wanted(void)
 {
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned half = processors > 2 ? (unsigned)processors / 2 : 1;
-    return half < THREADS_MOST ? half : THREADS_MOST;
+    unsigned half = parallel_threads(2 * THREADS_MOST) / 2;
+    return half > 0 ? half : 1;
 }
 
 void populate_begin(void *argument, int memory_fd)

@@ -4,6 +4,13 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
+#include <unistd.h>
+
+unsigned parallel_threads(unsigned most)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    return processors < 1 ? 1 : processors < (long)most ? (unsigned)processors : most;
+}
 
 struct crew {
     void (*work)(void *context, unsigned part);

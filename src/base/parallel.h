@@ -3,6 +3,9 @@
 
 #define PARALLEL_THREADS_MOST 16u
 
+/* How many threads this machine has processors for: 1 to `most`. */
+unsigned parallel_threads(unsigned most);
+
 /*
  * Calls work(context, part) once for each part from 0 to parts - 1, in any order, in the calling
  * thread and in up to threads - 1 further ones (at most PARALLEL_THREADS_MOST), each of which takes

@@ -168,12 +168,12 @@ enum pack_method pack_choice_probed(struct pack_choice *choice, enum pack_method
     struct pack_figures figures = {.content = (double)probe.content,
                                    .packed = (double)probe.packed,
                                    .time_ns = (double)work_ns};
-    double now_carried = method_rate(choice, choice->method);
-    if (method != PACK_DELTA) { /* whose speed says whether bases are kept at all */
+    bool pays =
+        figures_rate(choice, &figures) > method_rate(choice, choice->method) * MARGIN_TO_ENTER;
+    if (pays || method != PACK_DELTA) { /* whose speed says whether bases are kept at all */
         choice->figures[method] = figures;
     }
-    if (figures_rate(choice, &figures) > now_carried * MARGIN_TO_ENTER) {
-        choice->figures[method] = figures;
+    if (pays) {
         bring_into_use(choice, method);
         return method;
     }

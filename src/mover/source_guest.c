@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/parallel.h"
 
 #define LOOKING_MOST 8        /* threads */
 #define LOOKING_WORTH 524288u /* pages: about a millisecond of a thread */
@@ -147,9 +147,7 @@ static void prepare_pacing(struct source_guest *source, const struct mover_setup
  * it is as much work, and sooner over. */
 static void use_threads(struct source_guest *source)
 {
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned threads = processors < 1 ? 1 : processors < LOOKING_MOST ? processors : LOOKING_MOST;
-    engine_tracker_use_threads(&source->tracker, threads, LOOKING_WORTH);
+    engine_tracker_use_threads(&source->tracker, parallel_threads(LOOKING_MOST), LOOKING_WORTH);
 }
 
 static int prepare(struct source_guest *source, const struct mover_setup *setup, struct error *err)

@@ -3,11 +3,11 @@
 
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/condition.h"
 #include "base/log.h"
+#include "base/parallel.h"
 #include "base/socket.h"
 #include "engine/handshake.h"
 
@@ -19,8 +19,7 @@
 
 unsigned source_lanes_channels(const struct mover_setup *setup)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned lanes = cores < 1 ? 1 : cores < (long)CHOSEN_MOST ? (unsigned)cores : CHOSEN_MOST;
+    unsigned lanes = parallel_threads(CHOSEN_MOST);
     if (setup->options.channels > 0) {
         return setup->options.channels;
     }

@@ -153,10 +153,13 @@ static int send_text(struct qmp *qmp, const char *text, size_t length, const int
     return result < 0 ? error_set_errno(err, result, "cannot send to QEMU's monitor") : 0;
 }
 
-/* Makes QEMU forget a command that it has in part: no JSON has this byte (qmp-spec, "Forcing the
- * JSON parser into known-good state"). It will complain. */
+/* Makes QEMU forget a command that it has in part, if any: no JSON has this byte (qmp-spec,
+ * "Forcing the JSON parser into known-good state"). It will complain. */
 static int take_back(struct qmp *qmp, struct error *err)
 {
+    if (!qmp->ahead) {
+        return 0;
+    }
     free(steal_pointer(&qmp->ahead));
     qmp->complaints++;
     return send_text(qmp, "\xff", 1, NULL, err);
@@ -165,7 +168,7 @@ static int take_back(struct qmp *qmp, struct error *err)
 static int send_command(struct qmp *qmp, const char *command, json_t *arguments, const int *fd,
                         struct error *err)
 {
-    int result = qmp->ahead ? take_back(qmp, err) : 0;
+    int result = take_back(qmp, err);
     if (result < 0) {
         return result;
     }
@@ -192,21 +195,26 @@ int qmp_execute_with_fd(struct qmp *qmp, const char *command, json_t *arguments,
     return result < 0 ? result : await_reply(qmp, command, timeout_ns, ret_value, err);
 }
 
+static bool is_ahead(const struct qmp *qmp, const char *command)
+{
+    return qmp->ahead && strcmp(qmp->ahead, command) == 0;
+}
+
 int qmp_send_ahead(struct qmp *qmp, const char *command, json_t *arguments, struct error *err)
 {
-    if (qmp->ahead && strcmp(qmp->ahead, command) == 0) {
+    if (is_ahead(qmp, command)) {
         return 0;
     }
-    int taken_back = qmp->ahead ? take_back(qmp, err) : 0;
-    if (taken_back < 0) {
-        return taken_back;
+    int result = take_back(qmp, err);
+    if (result < 0) {
+        return result;
     }
     CLEANUP_FREE char *text = encode_command(qmp, command, arguments);
     CLEANUP_FREE char *ahead = strdup(command);
     if (!text || !ahead) {
         return error_set_errno(err, ENOMEM, "cannot ask QEMU for %s", command);
     }
-    int result = send_text(qmp, text, strlen(text), NULL, err);
+    result = send_text(qmp, text, strlen(text), NULL, err);
     if (result == 0) {
         qmp->ahead = steal_pointer(&ahead);
     }
@@ -215,7 +223,7 @@ int qmp_send_ahead(struct qmp *qmp, const char *command, json_t *arguments, stru
 
 int qmp_send(struct qmp *qmp, const char *command, json_t *arguments, struct error *err)
 {
-    if (qmp->ahead && strcmp(qmp->ahead, command) == 0) {
+    if (is_ahead(qmp, command)) {
         free(steal_pointer(&qmp->ahead));
         return send_text(qmp, "}", 1, NULL, err);
     }
