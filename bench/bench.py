@@ -1,6 +1,7 @@
 """make bench: Drover beside every mode of QEMU's own migration, same guest, same links, same run, alternating.
 
-    bench.py [--quick] [--rows targets | data/loopback,hot/1g] [--engines drover,drover-plain] [--runs 5] [--minutes 25] [--list]
+    bench.py [--quick] [--rows targets | data/loopback,hot/1g] [--engines drover,drover-plain] [--runs 5] [--minutes 25] [--append]
+    bench.py --list
     bench.py --write-docs        docs/benchmarks/ from the report of the last run
 
 Writes build/bench/report.json and plots, and prints a table. docs/benchmarks/README.md says what is compared and how.
@@ -55,6 +56,7 @@ class Bench:
         self.machine = None
         self.measured = []
         self.failures = collections.Counter()  # by row and engine; a move that only takes too long is none
+        self.remarks = []
         self.node_pids = []
 
     def __enter__(self):
@@ -142,21 +144,38 @@ class Bench:
         tried = ", ".join(f"{channels}: {seconds:.2f} s" for channels, seconds in times.items())
         say(f"multifd channels tried ({tried}): {self.options.channels} from now on")
 
+    def _set_writers(self, row, rate):
+        for side in (self.drover, self.qemu):
+            if side.where:
+                with self.other_side(side).halted():
+                    try:
+                        set_writer(side.line, plan.GUESTS[row.guest], rate)
+                    except OSError as error:
+                        raise Failure(f"{side.name} did not answer before {row.name} ({error}): {side.state()}") from error
+
+    def _prepare_or_start_anew(self, row):
+        """What was measured before may have broken a guest: it is booted again, once."""
+        try:
+            return self._prepare(row)
+        except Failure as failure:
+            say(str(failure))
+            self.remarks.append(f"{failure}; it was booted again")
+            self.machine = None
+            return self._prepare(row)
+
     def _prepare(self, row):
-        """Returns the rate of the link, and whether the guest can write as the row wants."""
+        """Returns the rate of the link."""
         self._boot(row)
         set_link(self.stage, row.link)
         guest = plan.GUESTS[row.guest]
         with self.drover.halted(), self.qemu.halted():
             rate = bare_stream(self.stage, row.link, self.memory)
-        for side in (self.drover, self.qemu):
-            if side.where and (guest.link_share or guest.unpaced):
-                with self.other_side(side).halted():
-                    set_writer(side.line, guest, rate)
+        if guest.link_share or guest.unpaced:
+            self._set_writers(row, rate)
         return rate
 
     def measure_row(self, row):
-        rates = [self._prepare(row)]
+        rates = [self._prepare_or_start_anew(row)]
         engines = plan.engines_of(row, self.options.engines)
         multifd = next((engine for engine in engines if plan.ENGINES[engine].multifd), None)
         if self.options.channels is None and multifd:
@@ -179,7 +198,7 @@ class Bench:
     def report(self):
         return {"machine": summary.machine_description(self.qemu.platform.accelerator), "command": self.options.command,
                 "date": time.strftime("%Y-%m-%d"), "multifd_channels": self.options.channels,
-                "cap_s": self.options.cap, "rows": self.measured}
+                "cap_s": self.options.cap, "rows": self.measured, "remarks": self.remarks}
 
 
 def parse_arguments():
@@ -191,6 +210,7 @@ def parse_arguments():
     parser.add_argument("--minutes", type=float, help="fewer runs where this is not enough for all")
     parser.add_argument("--cap", type=int, help="seconds after which a move is given up (30; quick: 12)")
     parser.add_argument("--channels", type=int, help="of multifd (found out; quick: 2)")
+    parser.add_argument("--append", action="store_true", help="keep the last report's other rows")
     parser.add_argument("--list", action="store_true", help="rows and engines, and how long they take")
     parser.add_argument("--write-docs", action="store_true", help="write docs/benchmarks/ from the last report")
     options = parser.parse_args()
@@ -223,13 +243,26 @@ def announce(options):
     say(f"{len(options.rows)} rows, {options.runs} runs of each engine: about {estimate / 60:.0f} minutes")
 
 
+def with_earlier_rows(report):
+    """Rows that were measured now replace those of that name. What they stand on must be the same."""
+    with open(REPORT) as file:
+        earlier = json.load(file)
+    for key in ("machine", "cap_s"):
+        if earlier[key] != report[key]:
+            raise Failure(f"{REPORT} is of another {key}: {earlier[key]}, now {report[key]}; without --append it is replaced")
+    new = {(row["guest"], row["link"]) for row in report["rows"]}
+    kept = [row for row in earlier["rows"] if (row["guest"], row["link"]) not in new]
+    return {**report, "rows": kept + report["rows"], "remarks": earlier.get("remarks", []) + report["remarks"],
+            "command": f"{earlier['command']}, then {report['command']}"}
+
+
 def write_report(report):
     os.makedirs(os.path.dirname(REPORT), exist_ok=True)
     with open(REPORT, "w") as file:
         json.dump(report, file, indent=1)
     document.write_plots(report, os.path.dirname(REPORT))
     say("")
-    say("\n".join([summary.table(report["rows"]), *summary.broken_guests(report["rows"])]))
+    say("\n".join([summary.table(report["rows"]), *summary.broken_guests(report)]))
     say(f"\nFigures: {REPORT}; plots beside it")
 
 
@@ -241,7 +274,8 @@ def run_bench(options):
                 bench.measure_row(row)
         finally:
             if bench.measured:
-                write_report(bench.report())
+                report = bench.report()
+                write_report(with_earlier_rows(report) if options.append and os.path.exists(REPORT) else report)
 
 
 def main():

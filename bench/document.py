@@ -96,7 +96,7 @@ def section(report, plots):
     lines += ["", "### Aims", "", *_verdict_lines(report["rows"]), "### Figures", ""]
     for block in blocks(report["rows"]).values():
         lines += _block_lines(block)
-    broken = broken_guests(report["rows"])
+    broken = broken_guests(report)
     return lines + (["### Broken guests", "", *[f"- {line}" for line in broken], ""] if broken else [])
 
 

@@ -69,6 +69,10 @@ class Side:
     def prepare(self, engine):
         """What has to be so before a move by that engine, and is not part of it."""
 
+    def state(self):
+        """What its hypervisor says of a guest that says nothing itself."""
+        return "its kernel panicked" if self.guest_panicked() else f"on {self.where}, {self.hypervisor_state()}"
+
     def guest_panicked(self):
         return "Kernel panic" in self.console_text()
 
@@ -109,6 +113,10 @@ class DroverSide(Side):
     def platform(self):
         vm = self.stage.on_json(self.where, "vm", "show", self.name)
         return Platform(vm["config"]["machine"], vm["config"]["cpu"], vm["runtime"]["accelerator"])
+
+    def hypervisor_state(self):
+        vm = self.stage.on_json(self.where, "vm", "show", self.name)
+        return f"{vm['state']}, {vm['problem']}"
 
     def console_text(self):
         with contextlib.suppress(OSError, Failure, KeyError):
@@ -190,6 +198,9 @@ class QemuSide(Side):
             process = subprocess.Popen(self.stage.exec_command(host, *command), stdin=subprocess.DEVNULL, stderr=log,
                                        preexec_fn=self.group.enter)
         return process, Monitor(path)
+
+    def hypervisor_state(self):
+        return self.monitor.execute("query-status")["status"]
 
     def console_text(self):
         """Of the newest process: a guest that was moved prints there."""

@@ -155,10 +155,10 @@ def table(rows):
     return "\n".join(lines[:-1])
 
 
-def broken_guests(rows):
+def broken_guests(report):
     """Lines on what engines did to their guests; empty when nothing."""
-    lines = []
-    for row in rows:
+    lines = list(report.get("remarks", []))
+    for row in report["rows"]:
         name = f"{row['guest']}/{row['link']}, {ENGINES[row['engine']].title}"
         if row["wrong_pages"]:
             lines.append(f"{name}: {row['wrong_pages']} pages of the guest's memory were wrong")
