@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/units.h"
 
 #define SLICE_MS 50 /* of a wait: how soon a cancel is seen */
 #define CANCEL_GRACE_NS (500 * NANOSECONDS_PER_MILLISECOND)
@@ -27,6 +28,20 @@ static int lost(int code, const char *doing, struct error *err)
         return error_set(err, ECONNRESET, "the other side closed the connection");
     }
     return error_set_errno(err, code, "the connection to the other side was lost while %s", doing);
+}
+
+static int stalled(uint64_t waited_ns, struct error *err)
+{
+    char waited[32];
+    units_format_duration(waited_ns, waited, sizeof(waited));
+    return error_set(err, ETIMEDOUT, "the other side has neither sent nor taken anything for %s",
+                     waited);
+}
+
+static uint64_t patience_ns(const struct socket_channel *socket)
+{
+    bool in_hurry = socket->in_hurry && atomic_load(socket->in_hurry);
+    return in_hurry ? socket->hurry_limit_ns : socket->stall_limit_ns;
 }
 
 int socket_channel_await(const struct socket_channel *socket, short events, struct error *err)
@@ -44,8 +59,8 @@ int socket_channel_await(const struct socket_channel *socket, short events, stru
         if (socket->cancelled && atomic_load(socket->cancelled) && waited > CANCEL_GRACE_NS) {
             return error_set(err, ECANCELED, "the move was cancelled");
         }
-        if (waited > socket->stall_limit_ns) {
-            return error_set(err, ETIMEDOUT, "the other side neither sends nor takes anything");
+        if (waited > patience_ns(socket)) {
+            return stalled(waited, err);
         }
     }
 }
@@ -201,6 +216,7 @@ void socket_channel_init(struct socket_channel *socket, int fd, const atomic_boo
     *socket = (struct socket_channel){.fd = fd,
                                       .wakeup_bytes = 1,
                                       .stall_limit_ns = SOCKET_CHANNEL_STALL_NS,
+                                      .hurry_limit_ns = SOCKET_CHANNEL_HURRY_NS,
                                       .cancelled = cancelled,
                                       .channel = {.operations = &operations, .channel = socket}};
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

@@ -17,6 +17,8 @@ struct socket_channel {
     int wakeup_bytes;                /* SO_RCVLOWAT as it is set */
     atomic_uint_fast64_t bytes_sent; /* of content, given away: for who looks from another thread */
     uint64_t stall_limit_ns;         /* no byte moved for so long: the peer is gone */
+    uint64_t hurry_limit_ns;         /* the same while *in_hurry */
+    const atomic_bool *in_hurry;     /* borrowed; a guest stands still; NULL: none does */
     uint64_t deadline_ns;            /* waits end then, whatever moves: a stranger; 0: none */
     const atomic_bool *cancelled;    /* borrowed; NULL: a move that no longer can be cancelled */
     struct secure_stream *secure;    /* owned; NULL: bytes travel as they are */
@@ -24,6 +26,7 @@ struct socket_channel {
 };
 
 #define SOCKET_CHANNEL_STALL_NS (30ull * 1000 * 1000 * 1000)
+#define SOCKET_CHANNEL_HURRY_NS (5ull * 1000 * 1000 * 1000)
 
 /* Takes over a connected socket. */
 void socket_channel_init(struct socket_channel *socket, int fd, const atomic_bool *cancelled);

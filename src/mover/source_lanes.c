@@ -65,6 +65,7 @@ static int adopt_socket(struct source_lane *lane, int fd, struct error *err)
     struct source_lanes *lanes = lane->lanes;
     pthread_mutex_lock(&lanes->lock);
     socket_channel_init(&lane->channel, fd, lanes->cancelled);
+    lane->channel.in_hurry = lanes->in_hurry;
     bool closing = lanes->closing;
     pthread_mutex_unlock(&lanes->lock);
     lane->stream = (struct stream){.channel = &lane->channel.channel, .peer = "destination"};
@@ -408,7 +409,8 @@ static void close_lanes(void *argument)
 /* ---- the whole ---- */
 
 struct source_lanes *source_lanes_new(const struct mover_setup *setup,
-                                      struct secure_context *context, const atomic_bool *cancelled)
+                                      struct secure_context *context, const atomic_bool *cancelled,
+                                      const atomic_bool *in_hurry)
 {
     static const struct engine_lanes_operations operations = {
         .open = open_lanes,
@@ -427,6 +429,7 @@ struct source_lanes *source_lanes_new(const struct mover_setup *setup,
     lanes->setup = setup;
     lanes->context = context;
     lanes->cancelled = cancelled;
+    lanes->in_hurry = in_hurry;
     processor_idle_init(&lanes->idle, setup->options.compress ? setup->processor_fd : -1);
     lanes->engine = (struct engine_lanes){.operations = &operations,
                                           .batch_pages = BATCH_PAGES,

@@ -41,7 +41,7 @@ struct source_lane {
 struct source_lanes {
     const struct mover_setup *setup;
     struct secure_context *context; /* NULL: no encryption */
-    const atomic_bool *cancelled;
+    const atomic_bool *cancelled, *in_hurry; /* see socket_channel.h */
     const struct lane_terms *terms;
 
     pthread_mutex_t lock;   /* of all below */
@@ -68,7 +68,8 @@ unsigned source_lanes_channels(const struct mover_setup *setup);
 /* All is borrowed. `context` (NULL: no encryption) forgets its key once every connection has come
  * or failed. NULL when there is no memory. */
 struct source_lanes *source_lanes_new(const struct mover_setup *setup,
-                                      struct secure_context *context, const atomic_bool *cancelled);
+                                      struct secure_context *context, const atomic_bool *cancelled,
+                                      const atomic_bool *in_hurry);
 /* Hangs up, whatever is on its way. NULL is fine. */
 void source_lanes_free(struct source_lanes *lanes);
 

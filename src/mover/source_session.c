@@ -19,6 +19,7 @@ struct source_session {
     struct control_server *server;
     struct secure_context *context; /* NULL: no encryption */
     struct socket_channel channel;
+    atomic_bool in_hurry; /* the guest stands still, or is about to */
     bool is_native; /* which of the two guests it is */
     struct source_guest tracked;
     struct native_guest native;
@@ -51,9 +52,17 @@ static void end_guest(struct source_session *session, struct engine_statistics *
     }
 }
 
-static void tell_progress(void *server, const struct engine_progress *progress)
+static void tell_progress(void *observer, const struct engine_progress *progress)
 {
-    control_server_progress(server, progress);
+    struct source_session *session = observer;
+    atomic_store(&session->in_hurry, progress->phase == ENGINE_PHASE_SWITCHOVER);
+    control_server_progress(session->server, progress);
+}
+
+static bool is_cancelled(void *observer)
+{
+    const struct source_session *session = observer;
+    return session_cancelled(session->server);
 }
 
 /* From the question on the agent alone decides: a cancel comes too late to cut the channel. */
@@ -73,6 +82,7 @@ static int connect_once(struct source_session *session, const struct mover_path 
         return fd;
     }
     socket_channel_init(&session->channel, fd, &session->server->cancelled);
+    session->channel.in_hurry = &session->in_hurry;
     int result =
         session->context ? secure_channel_greet(&session->channel, session->context, err) : 0;
     if (result < 0) {
@@ -132,11 +142,12 @@ static enum engine_outcome run_engine(struct source_session *session,
     struct engine_clock clock = session_clock();
     struct engine_ownership ownership = {.commit = commit, .ownership = session};
     struct engine_observer observer = {
-        .progress = tell_progress, .cancelled = session_cancelled, .observer = session->server};
+        .progress = tell_progress, .cancelled = is_cancelled, .observer = session};
     struct engine_source_options options = setup->options;
     CLEANUP_LANES struct source_lanes *lanes =
         session->is_native ? NULL
-                           : source_lanes_new(setup, session->context, &session->server->cancelled);
+                           : source_lanes_new(setup, session->context, &session->server->cancelled,
+                                            &session->in_hurry);
     if (!lanes) { /* this was the only channel */
         secure_context_forget(session->context);
     }

@@ -328,6 +328,23 @@ def test_cancelled_in_switchover(guest, traffic):
     assert_stayed(guest, move.end(), source, "cancelled", state="cancelled")
 
 
+def test_link_lost_under_many_last_pages(lab, guest, traffic):
+    """The guest stands still, so its time counts: it goes on long before a connection is given up elsewhere."""
+    target = other_end(guest)
+    guest.ask("memory rate max")
+    lab.rate(guest.place(), "migration", "2M")  # its working set alone takes 20 s
+    try:
+        move, source, _ = begin(guest, bandwidth_limit=0, compress="off", pace="off", timeout_s=1, on_timeout="stop")
+        move.wait_for_phase("switchover")
+        lab.link(target, "migration", "down")
+        task = move.end()
+    finally:
+        lab.link(target, "migration", "up")
+        lab.rate(source.name, "migration", "none")
+        guest.ask("memory rate 1M")
+    assert_stayed(guest, task, source, "has neither sent nor taken anything for 5.")
+
+
 @pytest.mark.parametrize("side,program", [("destination", "qemu-system"), ("destination", "drover-mover"),
                                           ("source", "drover-mover")])
 def test_process_killed_in_switchover(guest, traffic, side, program):

@@ -78,7 +78,7 @@ static int set_up(bool secure, void **state)
         .guest = &pair->source_guest, .clock = &pair->clock, .delivered = &pair->delivered};
     assert_int_equal(page_set_init(&pair->delivered, LANES_PAIR_PAGES), 0);
     assert_int_equal(page_set_init(&pair->received, LANES_PAIR_PAGES), 0);
-    pair->source = source_lanes_new(&pair->setup, pair->source_key, &pair->cancelled);
+    pair->source = source_lanes_new(&pair->setup, pair->source_key, &pair->cancelled, NULL);
     pair->destination = destination_lanes_new(&pair->setup, pair->destination_key,
                                               &pair->destination_guest, &pair->cancelled);
     *state = pair;

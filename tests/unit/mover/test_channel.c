@@ -104,6 +104,25 @@ static void a_peer_that_stalls_is_gone(void **state)
     free(bytes);
 }
 
+/* The guest's time, not the connection's, says how long to wait. */
+static void a_peer_that_stalls_is_gone_sooner_while_a_guest_stands(void **state)
+{
+    struct pair *pair = *state;
+    uint8_t *bytes = calloc(1, 4 * LARGE);
+    atomic_bool stands = true;
+    uint64_t *limits[] = {&pair->near.hurry_limit_ns, &pair->near.stall_limit_ns};
+    pair->near.in_hurry = &stands;
+    for (int i = 0; i < 2; i++) {
+        uint64_t began = clock_monotonic_ns();
+        *limits[i] = 50 * NANOSECONDS_PER_MILLISECOND;
+        *limits[1 - i] = 20 * PATIENCE_NS;
+        assert_int_equal(send_bytes(&pair->near, bytes, 4 * LARGE, false, NULL), -ETIMEDOUT);
+        assert_true(clock_monotonic_ns() - began < *limits[1 - i]);
+        atomic_store(&stands, false);
+    }
+    free(bytes);
+}
+
 static void a_cancelled_move_waits_for_nobody_but_has_a_last_word(void **state)
 {
     struct pair *pair = *state;
@@ -185,6 +204,7 @@ int main(void)
         WITH_PAIR(pieces_and_files_arrive_in_order),
         WITH_PAIR(an_end_is_a_reset),
         WITH_PAIR(a_peer_that_stalls_is_gone),
+        WITH_PAIR(a_peer_that_stalls_is_gone_sooner_while_a_guest_stands),
         WITH_PAIR(a_cancelled_move_waits_for_nobody_but_has_a_last_word),
         WITH_PAIR(waiting_ends_with_bytes_or_time),
         WITH_PAIR(who_speaks_first_is_let_in),
