@@ -91,6 +91,9 @@ def main():
     except (Failure, AssertionError) as error:
         say(f"\nThe demo failed: {error}")
         return 1
+    except KeyboardInterrupt:
+        say("\nInterrupted: the lab is taken down.")
+        return 130
     finally:
         stage.down()
     os.makedirs(f"{BUILD}/demo", exist_ok=True)

@@ -136,6 +136,9 @@ def main():
     except (Failure, AssertionError) as error:
         print(f"The soak failed: {error}")
         return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted: the lab is taken down.")
+        return 130
     finally:
         stage.down()
     os.makedirs(f"{BUILD}/soak", exist_ok=True)

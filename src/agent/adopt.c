@@ -5,13 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/launch.h"
-#include "agent/migrate_destination.h"
-#include "agent/migrate_source.h"
-#include "agent/ownership.h"
-#include "agent/record.h"
-#include "agent/recoveries.h"
-#include "agent/vm_end.h"
+#include "agent/move/migrate_destination.h"
+#include "agent/move/migrate_source.h"
+#include "agent/vm/launch.h"
+#include "agent/vm/ownership.h"
+#include "agent/vm/record.h"
+#include "agent/vm/recoveries.h"
+#include "agent/vm/vm_end.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"

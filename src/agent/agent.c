@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#include "agent/record.h"
+#include "agent/vm/record.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/log.h"

@@ -10,14 +10,14 @@
 
 #include "agent/config.h"
 #include "agent/datastores.h"
-#include "agent/inventory.h"
-#include "agent/move_list.h"
-#include "agent/recoveries.h"
-#include "agent/restarts.h"
-#include "agent/sampling.h"
+#include "agent/move/move_list.h"
+#include "agent/move/sampling.h"
 #include "agent/task.h"
-#include "agent/trust.h"
+#include "agent/vm/inventory.h"
+#include "agent/vm/recoveries.h"
+#include "agent/vm/restarts.h"
 #include "agent/watch.h"
+#include "http/trust.h"
 #include "vmm/qemu/machine.h"
 
 /* Memory of VMs that are being started. */

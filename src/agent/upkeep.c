@@ -8,7 +8,6 @@
 #include <time.h>
 
 #include "agent/peer.h"
-#include "agent/trust.h"
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -18,6 +17,7 @@
 #include "base/log.h"
 #include "base/tls_folder.h"
 #include "ca/authority.h"
+#include "http/trust.h"
 
 #define INTERVAL_NS (60 * NANOSECONDS_PER_SECOND)
 #define TICK_NS NANOSECONDS_PER_SECOND

@@ -15,7 +15,7 @@
 
 #define RECORD_BYTES_MOST ((size_t)256 << 10)
 
-/* What counts of src/agent/record.h's state.json. */
+/* What counts of src/agent/vm/record.h's state.json. */
 struct machine {
     char name[64];
     char datastore_uuid[UUID_TEXT_SIZE];

@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/checks.h"
-#include "agent/forecast.h"
-#include "agent/migration_paths.h"
-#include "agent/populate.h"
-#include "agent/record.h"
+#include "agent/move/checks.h"
+#include "agent/move/forecast.h"
+#include "agent/move/migration_paths.h"
+#include "agent/move/populate.h"
+#include "agent/vm/record.h"
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/json.h"

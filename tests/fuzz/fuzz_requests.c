@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "agent/agent.h"
-#include "agent/routes.h"
+#include "agent/routes/routes.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "harness.h"
@@ -101,7 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     fill_path(&request, route->pattern, given);
     request.method = route->method;
     request.body = *text ? json_parse(text, strlen(text), "the request", NULL) : json_object();
-    if (json_is_object(request.body)) { /* as http.c has seen to */
+    if (json_is_object(request.body)) { /* as the server has seen to */
         call(agent, &request);
     }
     json_decref(request.body);

@@ -38,6 +38,14 @@ def an_include_upwards_is_named():
     assert status == 1 and output.startswith('src/base/log.c:2: base may not include "agent/vm.h"')
 
 
+def rooms_within_a_folder_have_an_order_too():
+    files = {"src/agent/vm/launch.h": "", "src/agent/move/checks.h": "", "src/agent/agent.h": include("agent/vm/launch.h")}
+    passes = {**files, "src/agent/move/checks.c": include("agent/vm/launch.h") + include("agent/agent.h")}
+    assert run("check-includes", passes) == (0, "")
+    status, output = run("check-includes", {**files, "src/agent/vm/launch.c": include("agent/move/checks.h")})
+    assert status == 1 and output.startswith('src/agent/vm/launch.c:1: agent/vm may not include "agent/move/checks.h"')
+
+
 def siblings_do_not_include_each_other():
     files = {f"src/{name}/x.h": "" for name in ("engine", "vmm", "storage", "net")}
     for one in ("engine", "vmm", "storage", "net"):
@@ -105,7 +113,7 @@ def a_wrong_root_is_an_error():
 
 
 TESTS = (includes_downwards_pass, an_include_upwards_is_named, siblings_do_not_include_each_other,
-         the_command_line_knows_no_agent, includes_are_written_from_src, a_new_folder_wants_a_place,
+         rooms_within_a_folder_have_an_order_too, the_command_line_knows_no_agent, includes_are_written_from_src, a_new_folder_wants_a_place,
          sizes_up_to_the_limit_pass, a_long_function_is_named, a_long_file_is_named,
          an_exception_needs_a_reason, a_long_table_is_no_function, a_wrong_root_is_an_error)
 
