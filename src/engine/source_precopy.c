@@ -21,7 +21,8 @@
 #define LONG_ROUND_LOOKS 8u /* looks that such a round takes the time of, at least */
 #define WATCH_MOST_NS (1000 * NANOSECONDS_PER_MILLISECOND)
 /* Below the target: rounds that are worth their time are soon over. */
-#define POLISH_ROUNDS_MOST 5u
+#define POLISH_ROUNDS_MOST 8u
+#define POLISH_PART_MOST 0.75 /* that a round leaves of what it sent */
 #define POLISH_ROUND_NS (200 * NANOSECONDS_PER_MILLISECOND) /* longest of them */
 #define POLISH_GAIN_NS (NANOSECONDS_PER_MILLISECOND / 2)    /* least gain of one */
 
@@ -99,13 +100,20 @@ static bool round_would_do(const struct source *source)
     return blackout_ns <= source->options->blackout_target_ns;
 }
 
-/* Whether a round sent now would leave so much less for the blackout that it is worth its time. */
+/* Whether a round sent now would leave so much less for the blackout that it is worth its time. It
+ * leaves the part that the last one left: what was written ahead of its turn there counts in the
+ * writers' rate, but is not left behind. */
 static bool polish_pays(const struct source *source)
 {
-    uint64_t round_ns = pending_ns(source);
-    uint64_t left_ns = dirtied_ns(source, round_ns);
-    return round_ns <= POLISH_ROUND_NS && round_ns >= left_ns + POLISH_GAIN_NS &&
-           left_ns < round_ns - round_ns / 4;
+    const struct engine_round *last = &source->round;
+    uint64_t pages = page_set_count(&source->pending);
+    if (last->pages_to_send == 0 || pending_ns(source) > POLISH_ROUND_NS) {
+        return false;
+    }
+    double part = (double)last->pages_dirtied / (double)last->pages_to_send;
+    return part < POLISH_PART_MOST &&
+           source_content_ns(source, (uint64_t)((double)(pages * ENGINE_PAGE_SIZE) * (1 - part))) >=
+               POLISH_GAIN_NS;
 }
 
 /* Lets the guest write for a moment. */
