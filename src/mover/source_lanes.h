@@ -40,7 +40,7 @@ struct source_lane {
 
 struct source_lanes {
     const struct mover_setup *setup;
-    struct secure_context *context; /* NULL: no encryption */
+    struct secure_context *context;          /* NULL: no encryption */
     const atomic_bool *cancelled, *in_hurry; /* see socket_channel.h */
     const struct lane_terms *terms;
 

@@ -20,7 +20,7 @@ struct source_session {
     struct secure_context *context; /* NULL: no encryption */
     struct socket_channel channel;
     atomic_bool in_hurry; /* the guest stands still, or is about to */
-    bool is_native; /* which of the two guests it is */
+    bool is_native;       /* which of the two guests it is */
     struct source_guest tracked;
     struct native_guest native;
     const struct engine_source_guest *guest; /* as the engine sees it */
@@ -147,7 +147,7 @@ static enum engine_outcome run_engine(struct source_session *session,
     CLEANUP_LANES struct source_lanes *lanes =
         session->is_native ? NULL
                            : source_lanes_new(setup, session->context, &session->server->cancelled,
-                                            &session->in_hurry);
+                                              &session->in_hurry);
     if (!lanes) { /* this was the only channel */
         secure_context_forget(session->context);
     }
