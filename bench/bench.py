@@ -20,7 +20,7 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(ROOT, "demo")]
-from stage import BUILD, Failure, Stage, left_by  # noqa: E402
+from stage import BUILD, Failure, Stage, left_by, let_signals_interrupt  # noqa: E402
 
 import document  # noqa: E402
 import rows as plan  # noqa: E402
@@ -78,7 +78,7 @@ class Bench:
                             "net.ipv4.tcp_congestion_control=reno"], check=True)
 
     def __exit__(self, *exception):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # what is cleaned up, is cleaned up whole
         self.memory.drop()
         with contextlib.suppress(OSError):  # without a drover there is no lab either
@@ -284,8 +284,7 @@ def main():
         return list_plan()
     if options.write_docs:
         return document.write(REPORT, os.path.join(ROOT, "docs/benchmarks"))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    let_signals_interrupt()
     begun = time.monotonic()
     try:
         run_bench(options)

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 
-from stage import BUILD, Failure, Stage, left_by, leftovers
+from stage import BUILD, Failure, Stage, left_by, leftovers, let_signals_interrupt
 
 VM = "web1"
 ROUTE = ["h1", "h2", "h3", "h1"]
@@ -84,6 +84,7 @@ def problems(result):
 
 
 def main():
+    let_signals_interrupt()
     before = leftovers()
     stage = Stage("demo")
     try:

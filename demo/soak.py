@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 
-from stage import BUILD, DROVER, ROOT, Failure, Stage, left_by, leftovers, run
+from stage import BUILD, DROVER, ROOT, Failure, Stage, left_by, leftovers, let_signals_interrupt, run
 
 VM = "soak1"
 
@@ -129,6 +129,7 @@ def main():
     parser.add_argument("--moves", type=int, default=200)
     parser.add_argument("--output", default=f"{ROOT}/docs/benchmarks/soak.md")
     options = parser.parse_args()
+    let_signals_interrupt()
     before = leftovers()
     stage = Stage("soak")
     try:

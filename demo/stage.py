@@ -5,6 +5,7 @@ traffic client proves the network; leftovers are told from what the machine had 
 """
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,13 @@ with socket.create_connection((sys.argv[1], 7002), timeout=float(sys.argv[3])) a
     s.sendall(sys.argv[2].encode() + b"\\n")
     print(s.makefile().readline(), end="")
 """
+
+
+def let_signals_interrupt():
+    """A terminal that is closed, or a polite kill, ends things as Ctrl-C does: the lab goes too. Not where that was to be ignored (nohup)."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 class Failure(Exception):
