@@ -1,5 +1,6 @@
 """The command line against an agent that says what it is told to: see fake_agent.py."""
 
+import codecs
 import fcntl
 import json
 import os
@@ -50,13 +51,14 @@ class Terminal:
             env={**ENVIRONMENT, "DROVER_CONNECT": f"unix:{agent.path}", **(environment or {})},
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
         self.output = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")()  # a read may end within a character
 
     def read_until(self, text, seconds=10):
         deadline = time.monotonic() + seconds
         while text not in self.output:
             ready, _, _ = select.select([self.master], [], [], deadline - time.monotonic())
             assert ready, f"{text!r} did not come: {self.output!r}"
-            self.output += os.read(self.master, 65536).decode()
+            self.output += self.decoder.decode(os.read(self.master, 65536))
         return self.output
 
     def type(self, keys):
@@ -65,7 +67,7 @@ class Terminal:
     def finish(self, seconds=10):
         status = self.process.wait(seconds)
         while select.select([self.master], [], [], 0.05)[0]:
-            self.output += os.read(self.master, 65536).decode()
+            self.output += self.decoder.decode(os.read(self.master, 65536))
         assert termios.tcgetattr(self.slave) == self.before, "the terminal keeps another mode"
         os.close(self.master)
         os.close(self.slave)

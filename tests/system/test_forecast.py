@@ -109,11 +109,11 @@ def test_it_is_shown_within_a_terminal(lab, guest):
 def test_what_cannot_be_kept_is_warned_of(guest):
     place = guest.place()
     status, answer = guest.hosts[place].call("POST", f"/v1/vms/{guest.name}/migrate", {
-        "to": other(place), "dry_run": True, "pace": "off", "blackout_ms": 12, "bandwidth_limit": 2 << 20,
+        "to": other(place), "dry_run": True, "pace": "off", "blackout_ms": 30, "bandwidth_limit": 2 << 20,
         "timeout_s": 5})
     assert status == 200 and answer["verdict"] == "warn", answer
     warnings = [check["message"] for check in answer["checks"] if check["what"] == "forecast"]
-    assert len(warnings) == 2 and "the target is 12 ms" in warnings[0] and "within 5.0 s" in warnings[1]
+    assert len(warnings) == 2 and "the target is 30 ms" in warnings[0] and "within 5.0 s" in warnings[1]
     assert answer["forecast"]["limited_by"] == "writers"
 
 

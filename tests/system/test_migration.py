@@ -242,7 +242,9 @@ def hasty(lab):
     """Writes the same 96 MiB as fast as it can."""
     guest = Guest(lab, "hasty", "h3", number=24, memory="256M",
                   writer="drover.memory=96M drover.memory-pattern=hot:96M drover.memory-rate=max")
-    yield guest.start().wait_until_up()
+    guest.start().wait_until_up()
+    wait_for("its writer to begin", lambda: guest.ask()["memory"], MOVE_PATIENCE_S)
+    yield guest
     guest.stop()
     guest.remove()
 

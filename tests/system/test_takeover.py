@@ -161,6 +161,6 @@ def test_a_lease_that_could_not_be_given_up_is_given_up_later(lab, hosts, guest)
     finally:
         show_datastore(lab, "h1")
     wait_for("it to be nobody's", lambda: guest.owner() == "")
-    assert guest.show("h1")["problem"] is None
+    wait_for("h1 to say so", lambda: guest.show("h1")["problem"] is None)
     wait_for("a start elsewhere", lambda: start(guest, "h2")["state"] == "succeeded")
     assert guest.copies() == ["h2"]

@@ -273,13 +273,20 @@ static int connect_patiently(const char *path, uint64_t deadline, struct error *
     }
 }
 
+/* An event, or the reply to a command of who was connected before, and did not wait for it. */
+static bool is_left_over(const json_t *message)
+{
+    return json_object_get(message, "event") || json_object_get(message, "return") ||
+           json_object_get(message, "error");
+}
+
 /* What happened while nobody was connected may come first. */
 static int await_greeting(struct qmp *qmp, uint64_t deadline, json_t **ret_greeting,
                           struct error *err)
 {
     int result;
     while ((result = next_message(qmp, deadline, ret_greeting, err)) == 0 &&
-           json_object_get(*ret_greeting, "event")) {
+           is_left_over(*ret_greeting)) {
         json_decref(*ret_greeting);
         *ret_greeting = NULL;
     }

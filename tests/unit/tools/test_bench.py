@@ -144,9 +144,11 @@ def the_table_fits_the_terminal():
 def broken_guests_are_named():
     rows = rows_of("hot/1g", drover=[run()], precopy=[run(wrong_pages=2), run(wrong_pages=1)], multifd=[run()])
     rows[2]["failed_runs"] = 2
-    assert summary.broken_guests(rows) == ["hot/1g, QEMU pre-copy: 3 pages of the guest's memory were wrong",
-                                           "hot/1g, QEMU multifd: 2 runs failed and were repeated"]
-    assert summary.broken_guests(rows[:1]) == []
+    report = {**report_of(rows), "remarks": ["bench-qemu did not answer; it was booted again"]}
+    assert summary.broken_guests(report) == ["bench-qemu did not answer; it was booted again",
+                                             "hot/1g, QEMU pre-copy: 3 pages of the guest's memory were wrong",
+                                             "hot/1g, QEMU multifd: 2 runs failed and were repeated"]
+    assert summary.broken_guests(report_of(rows[:1])) == []
     lines = document.section(report_of(rows), [])
     assert "- hot/1g, QEMU multifd: 2 runs failed and were repeated" in lines
 

@@ -120,8 +120,11 @@ static void an_answer_without_memory_is_an_answer(void **state)
 /* Accepts one connection, says what a busy QEMU may say, and takes the client's first command. */
 static void *answer_a_client(void *argument)
 {
-    static const char words[] = "{\"event\":\"RTC_CHANGE\"}\r\n{\"event\":\"STOP\"}\r\n"
-                                "{\"QMP\":{\"version\":{},\"capabilities\":[]}}\r\n";
+    static const char words[] =
+        "{\"event\":\"RTC_CHANGE\"}\r\n{\"return\":{},\"id\":1}\r\n"
+        "{\"error\":{\"class\":\"GenericError\",\"desc\":\"no\"},\"id\":2}\r\n"
+        "{\"event\":\"STOP\"}\r\n"
+        "{\"QMP\":{\"version\":{},\"capabilities\":[]}}\r\n";
     static const char reply[] = "{\"return\":{},\"id\":1}\r\n";
     char command[512];
     CLEANUP_CLOSE int client = accept(*(int *)argument, NULL, NULL);
@@ -130,7 +133,7 @@ static void *answer_a_client(void *argument)
     return said ? argument : NULL;
 }
 
-static void events_before_the_greeting_are_passed_over(void **state)
+static void what_comes_before_the_greeting_is_passed_over(void **state)
 {
     (void)state;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -161,7 +164,7 @@ int main(void)
         WITH_MONITOR(a_message_in_pieces_is_one_message),
         WITH_MONITOR(silence_garbage_and_hang_up_are_errors),
         cmocka_unit_test(an_answer_without_memory_is_an_answer),
-        cmocka_unit_test(events_before_the_greeting_are_passed_over),
+        cmocka_unit_test(what_comes_before_the_greeting_is_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
