@@ -108,8 +108,11 @@ class Guest:
             return None
 
     def wait_until_up(self):
-        wait_for(f"{self.name} to answer", self.answers, BOOT_PATIENCE_S)
+        wait_for(lambda: f"{self.name} to answer; its console ends with\n{self.console_tail()}", self.answers, BOOT_PATIENCE_S)
         return self
+
+    def console_tail(self):
+        return self.lab.run(self.host, "tail", "-n", "20", f"/run/drover/vms/{self.uuid}/qemu/serial.log", check=False).stdout
 
     def faults(self):
         """Every fault counter that is not 0, after the guest has checked its memory and disk whole."""
