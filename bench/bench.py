@@ -243,13 +243,23 @@ def announce(options):
     say(f"{len(options.rows)} rows, {options.runs} runs of each engine: about {estimate / 60:.0f} minutes")
 
 
-def with_earlier_rows(report):
-    """Rows that were measured now replace those of that name. What they stand on must be the same."""
+def earlier_report(options):
+    """The report whose rows are kept, or None. Looked at before anything is measured: what both stand on must be the same."""
+    if not options.append or not os.path.exists(REPORT):
+        return None
     with open(REPORT) as file:
         earlier = json.load(file)
-    for key in ("machine", "cap_s"):
-        if earlier[key] != report[key]:
-            raise Failure(f"{REPORT} is of another {key}: {earlier[key]}, now {report[key]}; without --append it is replaced")
+    options.channels = options.channels or earlier["multifd_channels"]
+    now = {"machine": summary.machine_description(earlier["machine"]["accelerator"]), "cap_s": options.cap,
+           "multifd_channels": options.channels}
+    for key, value in now.items():
+        if earlier[key] != value:
+            raise Failure(f"{REPORT} is of another {key}: {earlier[key]}, now {value}; without --append it is replaced")
+    return earlier
+
+
+def with_earlier_rows(report, earlier):
+    """Rows that were measured now replace those of that name."""
     new = {(row["guest"], row["link"]) for row in report["rows"]}
     kept = [row for row in earlier["rows"] if (row["guest"], row["link"]) not in new]
     return {**report, "rows": kept + report["rows"], "remarks": earlier.get("remarks", []) + report["remarks"],
@@ -267,6 +277,7 @@ def write_report(report):
 
 
 def run_bench(options):
+    earlier = earlier_report(options)
     announce(options)
     with Bench(options) as bench:
         try:
@@ -275,7 +286,7 @@ def run_bench(options):
         finally:
             if bench.measured:
                 report = bench.report()
-                write_report(with_earlier_rows(report) if options.append and os.path.exists(REPORT) else report)
+                write_report(with_earlier_rows(report, earlier) if earlier else report)
 
 
 def main():

@@ -71,7 +71,10 @@ class Side:
 
     def state(self):
         """What its hypervisor says of a guest that says nothing itself."""
-        return "its kernel panicked" if self.guest_panicked() else f"on {self.where}, {self.hypervisor_state()}"
+        try:
+            return "its kernel panicked" if self.guest_panicked() else f"on {self.where}, {self.hypervisor_state()}"
+        except (Failure, Refused, OSError, ValueError) as error:
+            return f"on {self.where}, and its hypervisor says nothing either: {error}"
 
     def guest_panicked(self):
         return "Kernel panic" in self.console_text()

@@ -10,6 +10,7 @@
 
 #include "base/buffer.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/random.h"
 #include "base/tls_openssl.h"
 
@@ -49,6 +50,32 @@ int tls_identity_make(enum tls_role role, const char *name, const char *const *a
     }
     *ret_identity = identity;
     return 0;
+}
+
+int tls_identity_from_json(const json_t *object, const char *what,
+                           struct tls_identity *ret_identity, struct error *err)
+{
+    const char *name;
+    const char *addresses[TLS_ADDRESSES_MOST];
+    int role;
+    json_t *list;
+    int result = json_get_string(object, what, "name", &name, err);
+    if (result == 0) {
+        result =
+            json_get_choice_or(object, what, "role", tls_role_words, TLS_ROLE_HOST, &role, err);
+    }
+    if (result == 0) {
+        result = json_get_array_or_empty(object, what, "addresses", &list, err);
+    }
+    if (result < 0) {
+        return result;
+    }
+    size_t count = json_array_size(list);
+    for (size_t i = 0; i < count && i < TLS_ADDRESSES_MOST; i++) {
+        const char *address = json_string_value(json_array_get(list, i));
+        addresses[i] = address ? address : "";
+    }
+    return tls_identity_make((enum tls_role)role, name, addresses, count, ret_identity, err);
 }
 
 /* ---- making ---- */

@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <jansson.h>
 #include <openssl/x509.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,6 +41,11 @@ struct tls_identity {
  * an address itself, addresses that are not numeric, too many, or an operator's. */
 int tls_identity_make(enum tls_role role, const char *name, const char *const *addresses,
                       size_t address_count, struct tls_identity *ret_identity, struct error *err);
+
+/* From {"name", "role" (host when missing), "addresses" (none when missing)}; `what` is the
+ * object's name in errors. */
+int tls_identity_from_json(const json_t *object, const char *what,
+                           struct tls_identity *ret_identity, struct error *err);
 
 /* The certificate of an authority, signed by itself; `name` is for people. */
 int tls_authority_make(EVP_PKEY *key, const char *name, int64_t not_before, int64_t not_after,

@@ -46,10 +46,11 @@ json_t *authority_list(const struct authority *authority, const char *key);
 int authority_sign(struct authority *authority, const struct tls_identity *identity,
                    EVP_PKEY *public_key, struct authority_answer *ret_answer, struct error *err);
 
-/* Identities as ca.json has them: {"role", "name", "addresses"} within an object. */
+#define AUTHORITY_ENTRY "an entry of ca.json" /* for errors */
+
+/* Identities as ca.json has them, and tls_identity_from_json() reads them: {"role", "name",
+ * "addresses"} within an object. */
 int authority_put_identity(json_t *object, const struct tls_identity *identity);
-int authority_get_identity(const json_t *object, struct tls_identity *ret_identity,
-                           struct error *err);
 
 /* Whether an entry of "certificates" is that name's, and neither over nor revoked. */
 bool authority_entry_is_good(const json_t *entry, int64_t now);

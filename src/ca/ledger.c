@@ -29,32 +29,6 @@ int authority_put_identity(json_t *object, const struct tls_identity *identity)
                : 0;
 }
 
-int authority_get_identity(const json_t *object, struct tls_identity *ret_identity,
-                           struct error *err)
-{
-    const char *name;
-    const char *addresses[TLS_ADDRESSES_MOST];
-    int role;
-    json_t *list;
-    int result = json_get_string(object, "an entry of ca.json", "name", &name, err);
-    if (result == 0) {
-        result = json_get_choice_or(object, "an entry of ca.json", "role", tls_role_words,
-                                    TLS_ROLE_HOST, &role, err);
-    }
-    if (result == 0) {
-        result = json_get_array_or_empty(object, "an entry of ca.json", "addresses", &list, err);
-    }
-    if (result < 0) {
-        return result;
-    }
-    size_t count = json_array_size(list);
-    for (size_t i = 0; i < count && i < TLS_ADDRESSES_MOST; i++) {
-        const char *address = json_string_value(json_array_get(list, i));
-        addresses[i] = address ? address : "";
-    }
-    return tls_identity_make((enum tls_role)role, name, addresses, count, ret_identity, err);
-}
-
 static int64_t time_of(const json_t *entry, const char *key)
 {
     return json_integer_value(json_object_get(entry, key));
@@ -206,7 +180,7 @@ int authority_renew(struct authority *authority, enum tls_role role, const char 
                   tls_role_words[role], name);
         return error_remedy(err, "let it join again: drover ca token %s", name);
     }
-    int result = authority_get_identity(found, &identity, err);
+    int result = tls_identity_from_json(found, AUTHORITY_ENTRY, &identity, err);
     return result < 0 ? result : authority_issue(authority, &identity, request, ret_answer, err);
 }
 

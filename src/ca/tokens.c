@@ -98,7 +98,8 @@ int authority_join(struct authority *authority, const char *secret, const char *
         result = error_remedy(err, "make another one: drover ca token NAME");
     }
     if (result == 0) {
-        result = authority_get_identity(json_array_get(tokens, (size_t)index), &identity, err);
+        result = tls_identity_from_json(json_array_get(tokens, (size_t)index), AUTHORITY_ENTRY,
+                                        &identity, err);
     }
     if (result < 0) {
         return result;

@@ -154,31 +154,6 @@ int get_ca_certificates(void *context, const struct request *request, struct res
     return ret_response->body ? 0 : error_set_errno(err, ENOMEM, "cannot list certificates");
 }
 
-/* {"role", "name", "addresses"} of a request. */
-static int read_identity(const json_t *body, struct tls_identity *ret_identity, struct error *err)
-{
-    const char *name;
-    const char *addresses[TLS_ADDRESSES_MOST];
-    int role;
-    json_t *list;
-    int result = json_get_string(body, WHAT, "name", &name, err);
-    if (result == 0) {
-        result = json_get_choice_or(body, WHAT, "role", tls_role_words, TLS_ROLE_HOST, &role, err);
-    }
-    if (result == 0) {
-        result = json_get_array_or_empty(body, WHAT, "addresses", &list, err);
-    }
-    if (result < 0) {
-        return result;
-    }
-    size_t count = json_array_size(list);
-    for (size_t i = 0; i < count && i < TLS_ADDRESSES_MOST; i++) {
-        const char *address = json_string_value(json_array_get(list, i));
-        addresses[i] = address ? address : "";
-    }
-    return tls_identity_make((enum tls_role)role, name, addresses, count, ret_identity, err);
-}
-
 int make_ca_token(void *context, const struct request *request, struct response *ret_response,
                   struct error *err)
 {
@@ -195,7 +170,7 @@ int make_ca_token(void *context, const struct request *request, struct response 
                                      &lifetime_s, err);
     }
     if (result == 0) {
-        result = read_identity(request->body, &identity, err);
+        result = tls_identity_from_json(request->body, WHAT, &identity, err);
     }
     if (result == 0) {
         result = open_authority(agent, &authority, err);
@@ -250,7 +225,7 @@ int revoke_ca(void *context, const struct request *request, struct response *ret
     size_t count = 0;
     int result = json_refuse_unknown_keys(request->body, WHAT, known, err);
     if (result == 0) {
-        result = read_identity(request->body, &identity, err);
+        result = tls_identity_from_json(request->body, WHAT, &identity, err);
     }
     if (result == 0) {
         result = revoke_identity(agent, &identity, &count, err);
